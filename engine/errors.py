@@ -8,6 +8,7 @@ The texts never contain a field's value: they may be logged, answered and shown.
     │   ├── TooLarge            above the channel's size limit
     │   ├── WrongEnvironment    production traffic without an agreement, or test traffic that is not synthetic
     │   └── NotAccepted         type, sender or receiver that the channel does not take
+    ├── Unroutable              kept, held and answered positively: a site's own rule raised
     ├── Unreadable              admitted, kept, held and answered negatively: not a message of its format
     ├── StoreUnavailable        nothing could be made durable: answered negatively, the sender must resend
     ├── Held                    a conversion that must not go on: the delivery waits for a person
@@ -97,6 +98,14 @@ class Unreadable(InterlockError):
     code = "unreadable"
     reply = Reply.ERROR
     advice = "See the held message with `interlock deadletter list`; ask the sender to correct and resend."
+
+
+class Unroutable(InterlockError):
+    """A site's own predicate raised: the message is kept and held, for nobody can say where it should go."""
+
+    code = "predicate_failed"
+    reply = Reply.ACCEPT
+    advice = "Mend the predicate that `when` names, then replay the message."
 
 
 class StoreUnavailable(InterlockError):

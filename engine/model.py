@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from engine.errors import Reply, Weight
+from engine.values import value
 
 MICROSECONDS = 1_000_000
 """Times are whole microseconds since 1970 in UTC, durations whole microseconds, unless a name says otherwise."""
@@ -44,7 +45,7 @@ class DeliveryState(StrEnum):
 FINAL_DELIVERY_STATES = frozenset({DeliveryState.FILTERED, DeliveryState.ENDED, DeliveryState.DELIVERED})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identifier:
     """One identifier of a patient or an order: value, assigning authority, type (HL7 table 0203)."""
 
@@ -53,7 +54,7 @@ class Identifier:
     type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """What a message says of itself, read in microseconds without parsing all of it.
 
@@ -79,7 +80,7 @@ class Identity:
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_FACTS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """How bytes came in: channel, when, and from whom the connector knows."""
 
@@ -89,7 +90,7 @@ class Arrival:
     note: str = ""  # what the connector saw and the message cannot say, e.g. "junk before frame"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verdict:
     """What the path decided of a message, before it is put into the words of its format."""
 
@@ -102,7 +103,7 @@ class Verdict:
     at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """What goes back over the wire. `payload` is None where the sender asked for no answer (MSH-15 NE, MSH-16 NE)."""
 
@@ -115,7 +116,7 @@ class Answer:
         return self.verdict.reply is Reply.ACCEPT
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """What a destination did with one attempt.
 
@@ -137,7 +138,7 @@ class Outcome:
         return self.weight is None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """Something a conversion saw that a person should know: coded and located, never a value except `subject`.
 
@@ -151,7 +152,7 @@ class Finding:
     table: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Converted:
     """The output of a conversion: bytes to send, their content type, findings, and the table revisions used."""
 
@@ -162,7 +163,7 @@ class Converted:
     resources: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mapped:
     """A table had an entry. `revision` names the table's content."""
 
@@ -173,19 +174,128 @@ class Mapped:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unmapped:
     """A table had no entry."""
 
     revision: str
 
 
+@value
+class Route:
+    """One destination of one message, fixed at acceptance: where, in which lane, and by which rule.
+
+    `lane` and `barrier` are order keys in clear ("" shares one lane of the destination); the store keeps keyed hashes.
+    """
+
+    destination: str
+    state: DeliveryState  # QUEUED or FILTERED
+    rule: str
+    lane: str = ""
+    barrier: str = ""  # the second lane of a merge: A34, A40, A45
+    order: str = ""  # order number, for what a held delivery of class result may block
+
+
+@value
+class Receipt:
+    """All that one commit keeps of a received message. `raw` is empty where only the fact is kept (refused)."""
+
+    id: int
+    channel: str
+    organization: str
+    at: int
+    raw: bytes
+    size: int
+    state: MessageState
+    verdict: Verdict
+    identity: Identity | None = None
+    canonical: bytes = b""
+    routes: tuple[Route, ...] = ()
+    revision: str = ""
+    window: int = 0  # microseconds in which the same content is a duplicate; 0: not judged
+    strict: bool = False  # control_id = "strict": other content under a used id is refused
+    original: int = 0  # the message this one replays
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message on its way to one destination, in its lane. `raw` is None when memory was short: read it again."""
+
+    id: int
+    message: int
+    organization: str
+    channel: str
+    destination: str
+    lane: bytes
+    seq: int
+    order_key: bytes
+    barrier: bytes = b""
+    state: DeliveryState = DeliveryState.QUEUED
+    attempts: int = 0  # spent against the retry limit
+    tries: int = 0  # all there were, the unreachable ones too
+    attempt: int = 0  # id of the latest
+    next_at: int = 0
+    raw: bytes | None = None
+    barrier_seq: int = 0  # its place in the second lane
+
+    def place(self, lane: bytes) -> int:
+        """Its sequence number in one of its lanes."""
+        return self.seq if lane == self.lane else self.barrier_seq
+
+
+@value
+class Kept:
+    """What the commit decided: the answer to give, and the deliveries to wake."""
+
+    verdict: Verdict
+    state: MessageState
+    deliveries: tuple[Delivery, ...] = ()
+
+
+@value
+class Attempt:
+    """A claim: sealed before the first byte leaves, so that a resend in doubt sends the same bytes."""
+
+    id: int
+    delivery: Delivery
+    number: int
+    at: int
+    output: bytes
+    content_type: str
+    revision: str  # of the channel
+    tables: str = ""  # "name@revision name@revision"
+    findings: tuple[Finding, ...] = ()
+    repeats: int = 0  # the earlier attempt whose stored output this one sends again
+
+
+@value
+class Settlement:
+    """What became of an attempt, decided by `settle` alone."""
+
+    state: DeliveryState
+    reason: str
+    outcome: Outcome
+    at: int
+    attempts: int  # attempts spent so far
+    next_at: int = 0
+
+
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
 
 
 def show_id(number: int) -> str:
     """Write an id as people read it: 13 characters, time-ordered, no i, l, o or u (Crockford's base 32)."""
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(60, -1, -5))
+    pairs = _PAIRS
+    return (
+        _ALPHABET[number >> 60]
+        + pairs[(number >> 50) & 1023]
+        + pairs[(number >> 40) & 1023]
+        + pairs[(number >> 30) & 1023]
+        + pairs[(number >> 20) & 1023]
+        + pairs[(number >> 10) & 1023]
+        + pairs[number & 1023]
+    )
 
 
 def read_id(text: str) -> int:

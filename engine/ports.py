@@ -6,12 +6,30 @@ that every implementation passes.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.wiring import Channel, DestinationSpec, SourceSpec
-from engine.model import Answer, Arrival, Converted, Identity, Mapped, Outcome, Unmapped, Verdict
+from engine.model import (
+    Answer,
+    Arrival,
+    Attempt,
+    Converted,
+    Delivery,
+    DeliveryState,
+    Finding,
+    Identity,
+    Kept,
+    Mapped,
+    Outcome,
+    Receipt,
+    Settlement,
+    Unmapped,
+    Verdict,
+)
+from engine.values import value
+from engine.wiring import Channel, DestinationSpec, MapRule, SourceSpec
 
 Accept = Callable[[bytes, Arrival], Awaitable[Answer]]
 """What a source calls for each message. It never raises: a refusal, too, is an answer."""
@@ -22,7 +40,6 @@ class Clock(Protocol):
 
     def now(self) -> int:
         """Microseconds since 1970, UTC."""
-        ...
 
 
 class Format(Protocol):
@@ -32,23 +49,22 @@ class Format(Protocol):
 
     def sniff(self, raw: bytes) -> bool:
         """True when the bytes look like this format."""
+
+    def split(self, raw: bytes) -> list[bytes]:
+        """The messages in what came over a wire: one as a rule, several in a batch. Raises `Unreadable`."""
         ...
 
     def read(self, raw: bytes) -> Any:
         """Parse. Raises `Unreadable` with a location and no value."""
-        ...
 
     def identify(self, raw: bytes) -> Identity:
         """Routing keys and facts in microseconds. Raises `Unreadable`."""
-        ...
 
     def canonical(self, raw: bytes) -> bytes:
         """The bytes whose hash says whether two messages have the same content: volatile fields left out."""
-        ...
 
     def answer(self, identity: Identity | None, raw: bytes, verdict: Verdict) -> bytes | None:
         """The answer in this format's words, the same bytes for the same verdict; None where none was asked for."""
-        ...
 
 
 class Source(Protocol):
@@ -56,19 +72,16 @@ class Source(Protocol):
 
     async def start(self, accept: Accept) -> None:
         """Begin to take messages. Raises `Configuration` when it cannot (port in use, folder missing)."""
-        ...
 
     async def stop(self) -> None:
         """Stop taking, finish what is being answered, release everything. Safe to call twice."""
-        ...
 
     @property
     def address(self) -> str:
         """Where it listens or looks, as a URL with the real port."""
-        ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sending:
     """What a destination is told with the bytes: ids for idempotency headers and file names. No PHI."""
 
@@ -86,31 +99,31 @@ class Destination(Protocol):
 
     async def deliver(self, payload: bytes, sending: Sending) -> Outcome:
         """One attempt. Ordinary failures are outcomes, not exceptions. Called at most `connections` at a time."""
-        ...
 
     async def ask(self, payload: bytes, sending: Sending) -> Outcome | None:
         """Whether an earlier attempt in doubt arrived: its outcome, or None when the destination cannot say."""
-        ...
 
     async def test(self) -> str:
         """Connect without sending: "" when it works, else what is wrong and what to do."""
-        ...
 
     async def close(self) -> None:
         """Release everything. Safe to call twice."""
-        ...
 
 
 class SourceFactory(Protocol):
     """What a connector registers under its URL scheme."""
 
-    def __call__(self, channel: str, spec: SourceSpec) -> Source: ...
+    def __call__(self, channel: str, spec: SourceSpec) -> Source:
+        """The source of a channel, not yet started."""
+        ...
 
 
 class DestinationFactory(Protocol):
     """What a connector registers under its URL scheme."""
 
-    def __call__(self, channel: str, spec: DestinationSpec) -> Destination: ...
+    def __call__(self, channel: str, spec: DestinationSpec) -> Destination:
+        """The destination of a channel, not yet connected."""
+        ...
 
 
 class Tables(Protocol):
@@ -118,18 +131,15 @@ class Tables(Protocol):
 
     def lookup(self, table: str, code: str, at: int) -> Mapped | Unmapped:
         """The entry for a local code at a time. Raises `NotFound` when there is no such table."""
-        ...
 
     def revision(self, table: str) -> str:
         """The revision a lookup now would use."""
-        ...
 
     def names(self) -> Sequence[str]:
         """Every table there is."""
-        ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Conversion:
     """What a converter is told beside the message: the channel's facts it may need, and nothing else."""
 
@@ -147,7 +157,9 @@ class Converter(Protocol):
     Raises `Held` when it must not go on. Anything else it raises makes the delivery dead (`converter_failed`).
     """
 
-    def __call__(self, parsed: Any, tables: Tables, context: Conversion) -> Converted: ...
+    def __call__(self, parsed: Any, tables: Tables, context: Conversion) -> Converted:
+        """Convert one message for one destination."""
+        ...
 
 
 class Broker(Protocol):
@@ -155,7 +167,6 @@ class Broker(Protocol):
 
     def ring(self, channel: str) -> None:
         """Say that the channel has work."""
-        ...
 
 
 class Directory(Protocol):
@@ -163,12 +174,92 @@ class Directory(Protocol):
 
     def production_allowed(self, organization: str) -> bool:
         """True when the organization's agreement is confirmed and active now."""
-        ...
 
     def exists(self, organization: str) -> bool:
         """True when the organization is known."""
-        ...
 
 
 Predicate = Callable[[Identity], bool]
-ChannelLookup = Callable[[str], Channel | None]
+"""What a dotted `when` names: pure, over the identity's facts. One that raises holds the message."""
+
+MapsApplied = tuple[Any, tuple[Finding, ...], Mapping[str, str]]
+ApplyMaps = Callable[[Any, tuple[MapRule, ...], Tables, int], MapsApplied]
+"""Applies a channel's `[[map]]` rules to a parsed message: the message, findings, and table revisions used."""
+
+
+class NewIds(Protocol):
+    """Ids that are unique on a site and sort by time."""
+
+    def next(self) -> int:
+        """A new one."""
+        ...
+
+
+class Store(Protocol):
+    """Where nothing acknowledged is lost from. A result is given only after the commit that covers it."""
+
+    @property
+    def ids(self) -> NewIds:
+        """Where new ids come from."""
+        ...
+
+    def now(self) -> int:
+        """The clock of leases, microseconds."""
+
+    async def keep(self, receipt: Receipt) -> Kept:
+        """Keep a message, judge duplicates, number its lanes. Raises `StoreUnavailable`: nothing was kept."""
+
+    async def claim(self, attempt: Attempt) -> bool:
+        """Seal an attempt's output and take its delivery; False when it changed hands. Raises `StoreUnavailable`."""
+
+    def settle(self, attempt: Attempt, settlement: Settlement) -> Future[bool]:
+        """Record an outcome, in one commit with what is claimed in the same loop turn; False: evidence only."""
+
+    def put_aside(
+        self, delivery: Delivery, state: DeliveryState, reason: str, findings: Iterable[Finding] = ()
+    ) -> Future[bool]:
+        """Hold a delivery, or let it die, before a claim."""
+
+    async def load(self, organization: str, owner: int, field: str = "raw") -> bytes:
+        """A message's bytes ("raw") or an attempt's output ("output")."""
+
+    async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
+        """Of a delivery's latest attempt: the id of its stored output, its content type and its table revisions."""
+
+
+class Lanes(Protocol):
+    """The order in which deliveries go on."""
+
+    def offer(self, delivery: Delivery) -> None:
+        """Put a delivery at the end of its lane; the lane goes on when it can. Never blocks."""
+
+
+class Applications(Protocol):
+    """Answers that wait for a destination, on channels with answer = "application"."""
+
+    async def verdict(self, kept: Kept, running: Running) -> Verdict:
+        """What the one answering destination said, or an error when it said nothing in time."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A channel as it runs: its wiring with every name resolved, and whether it takes messages now."""
+
+    channel: Channel
+    format: Format
+    converters: Mapping[str, Converter] = field(default_factory=dict)  # by destination
+    predicates: Mapping[str, Predicate] = field(default_factory=dict)  # by destination
+    taking: bool = True
+
+
+@dataclass(slots=True)
+class Ports:
+    """Everything the path reaches for, handed to it once by the composition root."""
+
+    store: Store
+    directory: Directory
+    tables: Tables
+    apply_maps: ApplyMaps
+    lanes: Lanes
+    applications: Applications
+    room: bool = True  # False while the disk is nearly full

@@ -1,1 +1,1 @@
-""""""
+"""Brokers: doorbells that carry ids only."""

@@ -1,1 +1,1 @@
-""""""
+"""Connectors: one module a URL scheme, holding its source and its destination."""

@@ -1,1 +1,1 @@
-""""""
+"""Stores: where nothing acknowledged is ever lost from."""

@@ -1,0 +1,34 @@
+"""The command line: `interlock COMMAND`. Commands and options may be added, not renamed: scripts rely on them.
+
+Invariant: exit status 0 is done, 1 is "the answer is no", 2 is wrong use; with --json standard output holds one JSON
+document and nothing else. What a command needs is imported when it runs, so that one missing part breaks no other.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from engine.cli.app import build
+from engine.cli.output import show_error
+from engine.errors import Configuration, InterlockError
+
+INTERRUPTED = 130
+#: Errors that say "wrong use" rather than "no".
+_WRONG_USE = frozenset({"setting", "usage", "comes_later"})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and exit with its status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        build()(words, prog_name="interlock")
+    except InterlockError as error:
+        show_error(error, as_json="--json" in words)
+        raise SystemExit(2 if isinstance(error, Configuration) and error.code in _WRONG_USE else 1) from None
+    except BrokenPipeError:  # `interlock search | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

@@ -1,0 +1,140 @@
+"""What the control socket carries out: one function a command, arguments checked, everything recorded with its actor.
+
+Invariant: a command that changes the store does the same through a server and without one: `store_handlers` are both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from engine.channel import Changes, Site
+from engine.channel_faults import errors
+from engine.errors import Configuration, Conflict, NotFound
+from engine.lane import stands_still
+from engine.live import State
+from engine.model import Delivery, show_id
+from engine.organizations.directory import SITE
+from engine.store import acts, backlog
+from engine.store.sqlite import SqliteStore
+from engine.tally import Tally
+from engine.worker import Worker
+
+Handler = Callable[[Mapping[str, Any], str], Awaitable[Any]]
+"""Carries out one command: its arguments and who asks; gives back what JSON can hold."""
+
+Released = Callable[[Delivery], None]
+
+MOST_HEADS = 10_000
+"""Lanes looked at for the one to skip."""
+
+_STATES: Mapping[str, State] = {"started": "started", "paused": "paused", "stopped": "stopped"}
+
+
+class Commanded(Protocol):
+    """What the commands ask of the runtime."""
+
+    store: SqliteStore
+    site: Site
+    worker: Worker
+
+    async def reload(self) -> Changes:
+        """Take the folder of channels as it is now."""
+        ...
+
+    async def set_state(self, channel: str, destination: str, state: State, reason: str, actor: str) -> None:
+        """Start, pause or stop a channel or a destination."""
+        ...
+
+    def report(self) -> list[dict[str, Any]]:
+        """What every channel is doing."""
+        ...
+
+
+def handlers(runtime: Commanded) -> dict[str, Handler]:
+    """Every command of a running server, by name."""
+    tally = Tally(runtime.store.folder)
+
+    async def reload(arguments: Mapping[str, Any], actor: str) -> Any:
+        changes = await runtime.reload()
+        faults = runtime.site.faults
+        names = {word: list(getattr(changes, word)) for word in ("added", "changed", "removed", "kept")}
+        return {**names, "faults": [str(fault) for fault in faults], "errors": len(errors(faults))}
+
+    async def channel(arguments: Mapping[str, Any], actor: str) -> Any:
+        wanted = _wanted(arguments)
+        await runtime.set_state(*wanted, actor)
+        return _state_said(*wanted)
+
+    async def report(arguments: Mapping[str, Any], actor: str) -> Any:
+        return {"channels": await tally.channels(runtime.report())}
+
+    return {
+        **store_handlers(runtime.store, runtime.worker.release),
+        "reload": reload,
+        "channel": channel,
+        "report": report,
+    }
+
+
+def store_handlers(store: SqliteStore, released: Released = lambda delivery: None) -> dict[str, Handler]:
+    """The commands that need no more than the store; `released` hears of each delivery that no longer blocks a lane."""
+
+    async def channel(arguments: Mapping[str, Any], actor: str) -> Any:
+        wanted = _wanted(arguments)
+        await store.act(lambda t: acts.set_channel_state(t, *wanted, actor, SITE))
+        return _state_said(*wanted)
+
+    async def skip(arguments: Mapping[str, Any], actor: str) -> Any:
+        reason = text(arguments, "reason")
+        if not reason.strip():
+            raise Configuration("skipping a delivery: it needs a reason", code="malformed")
+        number = await _head(store, arguments)
+        delivery = await store.act(lambda t: acts.end_delivery(t, number, reason, actor))
+        released(delivery)
+        return {"delivery": show_id(delivery.id), "message": show_id(delivery.message), "reason": reason}
+
+    return {"channel": channel, "skip": skip}
+
+
+async def _head(store: SqliteStore, arguments: Mapping[str, Any]) -> int:
+    """The delivery to skip: the one named, if it heads its lane, else the only head that waits for a person."""
+    channel, destination = text(arguments, "channel"), text(arguments, "destination")
+    heads = await store.read(lambda connection: backlog.heads(connection, channel, destination, MOST_HEADS))
+    named = text(arguments, "delivery")
+    found = [d for d in heads if (show_id(d.id) == named.lower() if named else stands_still(d.state))]
+    if len(found) == 1:
+        return found[0].id
+    if named or not found:
+        raise NotFound(
+            "skipping a delivery: no such delivery stands at the head of a lane there",
+            advice="`interlock deadletter list` shows what waits for a person.",
+        )
+    some = ", ".join(show_id(d.id) for d in found[:5])
+    raise Conflict(
+        f"skipping a delivery: {len(found)} lanes stand, headed by {some}", advice="Name one with --delivery."
+    )
+
+
+def _wanted(arguments: Mapping[str, Any]) -> tuple[str, str, State, str]:
+    """Channel, destination, state and reason of a command."""
+    state = _STATES.get(text(arguments, "state"))
+    if state is None:
+        raise Configuration("reading a command: state is not started, paused or stopped", code="malformed")
+    return text(arguments, "channel"), text(arguments, "destination"), state, text(arguments, "reason")
+
+
+def _state_said(channel: str, destination: str, state: State, reason: str) -> dict[str, str]:
+    return {"channel": channel, "destination": destination, "state": state, "reason": reason}
+
+
+def text(arguments: Mapping[str, Any], name: str) -> str:
+    """An argument that is a text; "" where it was not given.
+
+    Raises:
+        Configuration: when it is something else.
+    """
+    value = arguments.get(name, "")
+    if not isinstance(value, str):
+        raise Configuration(f"reading a command: {name} is not a text", code="malformed")
+    return value

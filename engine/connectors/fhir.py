@@ -1,0 +1,221 @@
+"""FHIR servers as destinations, and the `http` source in FHIR's words.
+
+A Bundle counts as taken only when every entry of the answer says so. What went wrong is told by the codes of the issue
+(FHIR's closed list), never by its diagnostics, which may hold a patient's data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from engine.connectors.http_caller import KNOBS as DESTINATION_KNOBS
+from engine.connectors.http_caller import Caller, is_html
+from engine.connectors.http_client import Reply
+from engine.connectors.http_source import SOURCE_KNOBS, source
+from engine.errors import Weight
+from engine.model import Outcome
+from engine.ports import Destination, Sending
+from engine.wiring import DestinationSpec
+
+__all__ = ["DESTINATION_KNOBS", "SOURCE_KNOBS", "FhirDestination", "destination", "source"]
+
+JSON = "application/fhir+json"
+#: http://hl7.org/fhir/ValueSet/issue-type, R4 and R5: nothing else of an issue leaves for an outcome.
+_ISSUES = frozenset({
+    "invalid", "structure", "required", "value", "invariant", "security", "login", "unknown", "expired",
+    "forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches", "not-found",
+    "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule", "conflict",
+    "limited-filter", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete",
+    "throttled", "informational", "success",
+})  # fmt: skip
+_TRANSIENT_ISSUES = frozenset({"transient", "lock-error", "no-store", "exception", "timeout", "throttled"})
+#: How our own conversions begin: to read no further saves most of what a delivery costs.
+_PLAIN_BUNDLES = (
+    b'{"resourceType":"Bundle","type":"transaction"',
+    b'{"resourceType":"Bundle","type":"batch"',
+)
+
+
+def destination(channel: str, spec: DestinationSpec) -> Destination:
+    """The destination of fhir+http(s)://host:port/base. Raises `Configuration`."""
+    return FhirDestination(channel, spec)
+
+
+class FhirDestination:
+    """POSTs transactions and batches to the base, PUTs resources that have an id, POSTs those that have none."""
+
+    def __init__(self, channel: str, spec: DestinationSpec) -> None:
+        self._caller = Caller(channel, spec, JSON)
+        self._base, _, query = self._caller.target.path.rstrip("/").partition("?")
+        self._query = f"?{query}" if query else ""
+
+    async def deliver(self, payload: bytes, sending: Sending) -> Outcome:
+        """One request; every entry of a Bundle's answer is judged."""
+        if payload.startswith(_PLAIN_BUNDLES):
+            reply = await self._caller.post(payload, sending, JSON)
+        else:
+            resource = read_object(payload)
+            place = _place(resource) if resource is not None else None
+            if place is None:
+                detail = "the payload is not a FHIR resource in JSON; check `convert`"
+                return Outcome("not_fhir", Weight.PERMANENT, detail=detail)
+            reply = await self._caller.call(place[0], self._url(place[1]), JSON, payload, sending)
+        return reply if isinstance(reply, Outcome) else self._judge(reply)
+
+    async def ask(self, payload: bytes, sending: Sending) -> Outcome | None:
+        """Read back the first resource that was PUT by its id and compare it with what was sent.
+
+        Only for what is taken whole or not at all: one resource, or a transaction. A server that answers 404 never
+        took it, so that it may be sent again.
+        """
+        sent = _first_put(read_object(payload) or {})
+        if sent is None:
+            return None
+        path = self._url(f"/{sent['resourceType']}/{sent['id']}")
+        reply = await self._caller.call("GET", path, "", b"", sending)
+        if isinstance(reply, Outcome):
+            return None
+        if reply.status == 404 and not is_html(reply):
+            return Outcome("absent", Weight.TRANSIENT, detail="the server does not have it; send it again")
+        kept = read_object(reply.body) if reply.status == 200 else None
+        return Outcome("present", level="application") if kept is not None and same(sent, kept) else None
+
+    async def test(self) -> str:
+        """Connect without sending a request."""
+        return await self._caller.reach()
+
+    async def close(self) -> None:
+        """Close every connection; what is outstanding is in doubt."""
+        self._caller.close()
+
+    def _url(self, place: str) -> str:
+        return (self._base + place or "/") + self._query
+
+    def _judge(self, reply: Reply) -> Outcome:
+        """The status first, then what the body says beyond it."""
+        outcome = self._caller.judge(reply)
+        if outcome.code == "html_page" or reply.body in {b"", b"{}"}:
+            return outcome
+        body = read_object(reply.body)
+        if not outcome.taken:
+            return _with_issue(outcome, body or {})
+        if body is None:
+            detail = "a positive status, but the body is not a JSON object"
+            return Outcome("answer_unreadable", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
+        kind = body.get("resourceType")
+        if kind == "Bundle" and body.get("type") in {"transaction-response", "batch-response"}:
+            return self._judge_entries(outcome, body.get("entry"))
+        return _judge_issues(outcome, body) if kind == "OperationOutcome" else outcome
+
+    def _judge_entries(self, outcome: Outcome, entries: Any) -> Outcome:
+        """The heaviest entry decides: one permanent refusal must not be tried for ever."""
+        worst: Outcome | None = None
+        for number, entry in enumerate(entries if isinstance(entries, list) else (), 1):
+            response = entry.get("response") if isinstance(entry, dict) else None
+            refusal = self._judge_entry(number, response if isinstance(response, dict) else {}, outcome.answer)
+            if refusal is not None and (worst is None or refusal.weight is Weight.PERMANENT):
+                worst = refusal
+            if worst is not None and worst.weight is Weight.PERMANENT:
+                break
+        return worst or outcome
+
+    def _judge_entry(self, number: int, response: dict[str, Any], answer: bytes) -> Outcome | None:
+        """None when the entry was taken."""
+        text = str(response.get("status", ""))[:3]
+        if not (text.isascii() and text.isdigit() and len(text) == 3):
+            detail = f"entry {number} of the answer has no status"
+            return Outcome("answer_unreadable", Weight.AMBIGUOUS, answer=answer, detail=detail)
+        weight = self._caller.weight(int(text))
+        if weight is None:
+            return None
+        refusal = Outcome(f"HTTP {text}", weight, answer=answer, detail=f"entry {number} of the Bundle was refused")
+        return _with_issue(refusal, response.get("outcome"))
+
+
+def read_object(raw: bytes) -> dict[str, Any] | None:
+    """The JSON object in these bytes, or None."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def same(sent: Any, kept: Any) -> bool:
+    """True when a server kept what was sent. `meta` and `text` are the server's; it resolves urn: references."""
+    if isinstance(sent, dict) and isinstance(kept, dict):
+        if str(sent.get("reference", "")).startswith("urn:") and "reference" in kept:
+            sent, kept = {**sent, "reference": ""}, {**kept, "reference": ""}
+        names = (sent.keys() | kept.keys()) - {"meta", "text"}
+        return all(name in sent and name in kept and same(sent[name], kept[name]) for name in names)
+    if isinstance(sent, list) and isinstance(kept, list):
+        return len(sent) == len(kept) and all(map(same, sent, kept))
+    return type(sent) is type(kept) and bool(sent == kept)
+
+
+def _place(resource: dict[str, Any]) -> tuple[str, str] | None:
+    """Method and path below the base; None for what cannot be sent."""
+    kind, key = resource.get("resourceType"), resource.get("id")
+    if not _is_type(kind):
+        return None
+    if kind == "Bundle" and resource.get("type") in {"transaction", "batch"}:
+        return "POST", ""
+    if kind == "Bundle" and resource.get("type") == "message":
+        return "POST", "/$process-message"
+    if key is None:
+        return "POST", f"/{kind}"
+    return ("PUT", f"/{kind}/{key}") if _is_id(key) else None
+
+
+def _first_put(resource: dict[str, Any]) -> dict[str, Any] | None:
+    """The first resource of what was sent that stands at an address of its own."""
+    if resource.get("resourceType") != "Bundle":
+        return resource if (_place(resource) or ("", ""))[0] == "PUT" else None
+    if resource.get("type") != "transaction":
+        return None
+    for entry in resource.get("entry", ()):
+        request, content = entry.get("request", {}), entry.get("resource", {})
+        address = f"{content.get('resourceType')}/{content.get('id')}"
+        if request.get("method") == "PUT" and request.get("url") == address and _place(content):
+            return dict(content)
+    return None
+
+
+def _is_type(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isalpha() and len(value) <= 64
+
+
+def _is_id(value: Any) -> bool:
+    """FHIR's id: letters, digits, - and ., at most 64 of them (R4 2.24.0.1)."""
+    if not isinstance(value, str) or not 1 <= len(value) <= 64 or value in {".", ".."}:
+        return False
+    return value.isascii() and value.replace("-", "").replace(".", "a").isalnum()
+
+
+def _issue(resource: Any) -> str:
+    """The code of the first issue that is an error, where FHIR knows that code."""
+    if not isinstance(resource, dict) or not isinstance(resource.get("issue"), list):
+        return ""
+    for issue in resource["issue"]:
+        if isinstance(issue, dict) and issue.get("severity") in {"error", "fatal"}:
+            return str(issue.get("code")) if issue.get("code") in _ISSUES else "unknown-issue"
+    return ""
+
+
+def _with_issue(refusal: Outcome, resource: Any) -> Outcome:
+    """The same refusal, with the issue's code behind its own."""
+    if not (issue := _issue(resource)):
+        return refusal
+    return replace(refusal, code=f"{refusal.code} {issue}")
+
+
+def _judge_issues(outcome: Outcome, resource: dict[str, Any]) -> Outcome:
+    """A positive status with an OperationOutcome that says error is not taken."""
+    if not (issue := _issue(resource)):
+        return outcome
+    weight = Weight.TRANSIENT if issue in _TRANSIENT_ISSUES else Weight.PERMANENT
+    detail = "a positive status with an OperationOutcome of severity error"
+    return Outcome(f"{outcome.code} {issue}", weight, answer=outcome.answer, detail=detail)

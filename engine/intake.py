@@ -1,0 +1,33 @@
+"""From a source to the path: a batch is taken apart first, every message of it goes its own way.
+
+Invariant: a batch whose counts do not agree is one unreadable message; a batch that was cut by a crash is completed by
+sending it again, for what was kept of it is a duplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+
+from engine.errors import Unreadable
+from engine.model import Answer, Arrival
+from engine.pipeline import accept
+from engine.ports import Ports, Running
+
+
+def take(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -> Awaitable[Answer]:
+    """Accept one message, or each message of a batch."""
+    try:
+        messages = running.format.split(raw)
+    except Unreadable:
+        messages = [raw]  # accept says what is wrong with it, and holds it
+    if len(messages) == 1:
+        return accept(messages[0], arrival, running, ports)
+    return _take_all(messages, arrival, running, ports)
+
+
+async def _take_all(messages: list[bytes], arrival: Arrival, running: Running, ports: Ports) -> Answer:
+    """One answer for a batch: every message's own, in order; negative when any is, for then it must come again."""
+    answers = [await accept(message, arrival, running, ports) for message in messages]
+    worst = next((answer for answer in answers if not answer.positive), answers[0])
+    payloads = [answer.payload for answer in answers if answer.payload is not None]
+    return Answer(worst.verdict, b"".join(payloads) if payloads else None)

@@ -1,0 +1,1 @@
+"""Organizations: who exists, who may send, and what has been agreed."""

@@ -1,0 +1,95 @@
+"""THE PATH: `accept` takes a message in, `carry` takes it out. Everything else is one step of these two.
+
+    bytes -> accept: admit -> identify -> authorize -> route -> keep = ONE COMMIT -> the answer leaves
+    wake  -> carry:  transform -> claim = ONE COMMIT -> deliver -> settle = ONE COMMIT
+
+Invariant: nothing is answered positively before it is durable, and nothing that was is ever unaccounted for.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from random import random
+
+from engine import observe
+from engine.admit import admit
+from engine.authorize import authorize
+from engine.deliver import deliver
+from engine.errors import Held, InterlockError, Refused, Unreadable, Unroutable
+from engine.identify import identify
+from engine.model import Answer, Arrival, Attempt, Delivery, DeliveryState, MessageState, Outcome, Settlement
+from engine.ports import Destination, Ports, Running
+from engine.prepare import prepare
+from engine.receipts import answer, held, refused, routed, unkept
+from engine.route import route
+from engine.settle import settle
+from engine.values import value
+from engine.wiring import DestinationSpec
+
+
+async def accept(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -> Answer:
+    """Receive half: pure steps, one commit, then the answer. Whatever goes wrong is an answer, too."""
+    identity = None
+    try:
+        admit(len(raw), running, ports.directory, ports.room)
+        identity = identify(raw, running)
+        authorize(identity, running)
+        receipt = routed(raw, arrival, identity, route(identity, running), running, ports.store)
+    except Refused as error:
+        receipt = refused(raw, arrival, error, running, ports.store)
+    except (Unreadable, Unroutable) as error:
+        receipt = held(raw, arrival, identity, error, running, ports.store)
+    except InterlockError as error:  # no room: nothing can be kept, so nothing is
+        return answer(unkept(error, arrival), identity, raw, running)
+    try:
+        kept = await ports.store.keep(receipt)  # bytes, keys, answer, deliveries, events: decides duplicates
+    except InterlockError as error:
+        return answer(unkept(error, arrival), identity, raw, running)
+    observe.received(arrival.channel, kept.state, receipt.size)
+    for delivery in kept.deliveries:
+        if delivery.state is DeliveryState.QUEUED:
+            ports.lanes.offer(delivery)  # a hint: the sweeper finds them anyway
+    verdict = kept.verdict
+    if kept.state in _ROUTED and running.channel.source.answer == "application":
+        verdict = await ports.applications.verdict(kept, running)
+    return answer(verdict, identity, raw, running)
+
+
+_ROUTED = frozenset({MessageState.ACCEPTED, MessageState.DUPLICATE})
+
+
+@value
+class Carried:
+    """What became of a delivery, and the commit that makes it durable."""
+
+    settlement: Settlement
+    durable: Future[bool]
+    attempt: Attempt | None = None  # None: it was put aside before anything was sent
+
+
+async def carry(
+    delivery: Delivery, running: Running, spec: DestinationSpec, destination: Destination, ports: Ports
+) -> Carried | None:
+    """Send half: the output is sealed with the claim before the first byte leaves; `settle` is pure.
+
+    None when the delivery changed hands before it was claimed.
+    """
+    try:
+        attempt = await prepare(delivery, running, spec, ports)  # transform; in doubt: the stored output again
+    except Held as error:
+        return _put_aside(delivery, DeliveryState.HELD, error.code, ports)
+    except Exception as error:  # a converter may raise anything: its type is told, its values never
+        observe.converter_failed(delivery, error)
+        return _put_aside(delivery, DeliveryState.DEAD, "converter_failed", ports)
+    if not await ports.store.claim(attempt):
+        return None
+    outcome = await deliver(attempt, destination, spec)
+    settlement = settle(outcome, delivery, spec, ports.store.now(), random())
+    observe.settled(delivery, settlement)
+    return Carried(settlement, ports.store.settle(attempt, settlement), attempt)  # commits with the lane's next claim
+
+
+def _put_aside(delivery: Delivery, state: DeliveryState, code: str, ports: Ports) -> Carried:
+    settlement = Settlement(state, code, Outcome(code), ports.store.now(), delivery.attempts)
+    observe.settled(delivery, settlement)
+    return Carried(settlement, ports.store.put_aside(delivery, state, code))

@@ -1,0 +1,185 @@
+"""The composition root: puts the parts of one process together, starts them in order and stops them gracefully.
+
+Invariant: nothing is taken before what an earlier process left is recovered; on SIGTERM readiness goes first, then the
+sources, then what is under way is finished, and only then the store closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+from engine import __version__, observe, registry
+from engine.applications import Applications
+from engine.channel import Changes, Site, diff, read_site
+from engine.channel_checks import Known
+from engine.clock import SystemClock
+from engine.control import SOCKET, ControlServer
+from engine.errors import Configuration, InterlockError
+from engine.live import Live, State
+from engine.model import show_id
+from engine.organizations.directory import SITE, SiteDirectory
+from engine.ports import Ports
+from engine.recovery import recover
+from engine.settings import Settings
+from engine.status import report
+from engine.store import acts, standing
+from engine.store.sqlite import lock_folder, open_store
+from engine.sweeper import Sweeper
+from engine.web.app import HttpServer, build_app
+from engine.wiring import Channel
+from engine.worker import Worker
+
+
+class Runtime:
+    """One engine process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.ready = False
+        self.site = Site({})
+        self._lock = -1
+        self._stopping = asyncio.Event()
+        self._reloading = asyncio.Lock()
+
+    @property
+    def channels(self) -> dict[str, Any]:
+        """The running channels by name."""
+        return self.live.channels
+
+    async def start(self) -> None:
+        """Open the store, recover, start every sound channel, the control socket and the HTTP side.
+
+        Raises:
+            UnsafeStore, Configuration: with what to do next.
+        """
+        settings = self.settings
+        self._lock = lock_folder(settings.data)
+        self.store = open_store(settings.data, settings.key, SystemClock(), asyncio.get_running_loop())
+        await self._compose()
+        await recover(self.store)
+        self.live.states.update(await self.store.read(standing.channel_states))
+        await self.reload()
+        if self.site.faults and not self.live.channels:
+            await self.stop()
+            raise _no_channel(self.site)
+        self.sweeper.start()
+        self.control = ControlServer(settings.data / SOCKET, self)
+        await self.control.start()
+        self.http = HttpServer(build_app(self), *_host_port(settings.http))
+        await self.http.start()
+        self.ready = True
+        observe.event("started", version=__version__, count=len(self.live.channels))
+
+    async def _compose(self) -> None:
+        """Hand every part what it needs, once."""
+        settings = self.settings
+        await self.store.know(SITE)
+        agreed = await self.store.act(lambda t: standing.agreements(t, settings.agreements_in_place, SITE))
+        tables, apply_maps = registry.tables(settings.tables), registry.maps()
+        if tables is None or apply_maps is None:
+            raise Configuration("starting: no mapping tables are installed", advice="Reinstall the package interlock.")
+        self.directory = SiteDirectory(agreed)
+        self.applications = Applications(self.store)
+        self.ports = Ports(self.store, self.directory, tables, apply_maps, _NoLanes(), self.applications)
+        self.worker = Worker(self.ports, self.store, settings.memory_budget)
+        self.worker.on_settled = self.applications.settled
+        self.ports.lanes = self.worker
+        self.live = Live(self.ports, self.store, self.worker)
+        self.sweeper = Sweeper(self.store, self.worker, self._channels, settings.disk_reserve)
+
+    def _channels(self) -> list[Channel]:
+        return [running.channel for running in self.live.channels.values()]
+
+    async def reload(self) -> Changes:
+        """Take the folder of channels as it is now, one channel at a time; a faulty one runs on as it was."""
+        async with self._reloading:
+            names = frozenset(self.live.channels)
+            known = Known(tables=frozenset(self.ports.tables.names()), running=names)
+            self.site = await asyncio.to_thread(read_site, self.settings.channels, known)
+            running = {name: live.channel for name, live in self.live.channels.items()}
+            changes = diff(running, self.site)
+            for name in changes.removed:
+                await self.live.remove(name)
+            for name in (*changes.changed, *changes.added):
+                await self._take_up(name, name in running)
+            return changes
+
+    async def _take_up(self, name: str, replaces: bool) -> None:
+        channel = self.site.channels[name]
+        try:
+            await self.store.know(channel.owner)
+            await self.store.act(lambda t: standing.record_revision(t, channel))
+            await (self.live.replace(channel) if replaces else self.live.start(channel))
+        except InterlockError as error:  # this channel stays as it was; the others go on
+            observe.failed("channel_not_started", error, channel=name)
+        else:
+            observe.event("channel_changed" if replaces else "channel_started", channel=name, revision=channel.revision)
+
+    async def set_state(self, channel: str, destination: str, state: State, reason: str, actor: str) -> None:
+        """Start, pause or stop a channel or a destination; it stays so over restarts."""
+        await self.live.set(channel, destination, state)
+        await self.store.act(lambda t: acts.set_channel_state(t, channel, destination, state, reason, actor, SITE))
+
+    def report(self) -> list[dict[str, Any]]:
+        """What every channel is doing, one dict each."""
+        return report(self.live, self.worker)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reloads; a second SIGTERM ends at once."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
+        await self._stopping.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """End gracefully: not ready, no more messages, finish what is under way, release, close."""
+        self.ready = False
+        try:
+            async with asyncio.timeout(self.settings.grace_seconds):
+                await self._stop_parts()
+        except TimeoutError:  # what is still claimed is in doubt for the next process
+            observe.event("stopped_late", seconds=self.settings.grace_seconds)
+        self.store.close()
+        os.close(self._lock)
+        observe.event("stopped")
+
+    async def _stop_parts(self) -> None:
+        for part in ("control", "sweeper"):
+            if hasattr(self, part):
+                await getattr(self, part).stop()
+        await self.live.stop()
+        if hasattr(self, "http"):
+            await self.http.stop()
+
+    def _end(self) -> None:
+        if self._stopping.is_set():
+            os._exit(1)
+        self._stopping.set()
+
+    def _reload_soon(self) -> None:
+        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+
+
+class _NoLanes:
+    """Stands in for the worker for the moment before it is made: the two need each other."""
+
+    def offer(self, delivery: Any) -> None:
+        raise RuntimeError(f"delivery {show_id(delivery.id)} was offered before the worker was there")
+
+
+def _host_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _no_channel(site: Site) -> Configuration:
+    return Configuration(
+        "no channel can run:\n" + "\n".join(str(fault) for fault in site.faults),
+        code="no_channel",
+        advice="Mend the faults above; `interlock check` shows them again.",
+    )

@@ -1,0 +1,116 @@
+"""What the rows of a store add up to: counts for the law of the balance, and the marks of rows that are missing.
+
+Invariant: each query reads each table once at the most, in the order of an index where there is one; together, inside
+one read transaction, they describe one committed state.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from engine.model import DeliveryState, MessageState
+from engine.store.batch import chain_hash
+
+_MESSAGE_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in MessageState)
+_DELIVERY_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in DeliveryState)
+
+RECEIVED = "SELECT channel, sum(last), sum(last * (last + 1) / 2) FROM receipt GROUP BY channel"
+MESSAGES = f"SELECT channel, count(*), sum(receipt), {_MESSAGE_SUMS} FROM message GROUP BY channel"
+ACCEPTED = "SELECT channel, destination, sum(last) FROM lane GROUP BY channel, destination"
+DELIVERIES = (
+    f"SELECT channel, destination, count(*), count(barrier_seq), {_DELIVERY_SUMS} FROM delivery"
+    " GROUP BY channel, destination"
+)
+
+#: What no row may lack: (what is wrong, how many rows show it). A duplicate keeps its bytes where they differ.
+MISSING: tuple[tuple[str, str], ...] = (
+    (
+        "messages without their bytes",
+        "SELECT count(*) FROM message m WHERE state IN ('accepted', 'filtered', 'held', 'ended')"
+        " AND NOT EXISTS (SELECT 1 FROM payload WHERE id = m.id)",
+    ),
+    (
+        "duplicates without their own bytes",
+        "SELECT count(*) FROM message m WHERE state = 'duplicate'"
+        " AND NOT EXISTS (SELECT 1 FROM payload WHERE id = m.id)"
+        " AND digest IS NOT (SELECT digest FROM message WHERE id = m.original)",
+    ),
+    (
+        "accepted messages without a delivery",
+        "SELECT count(*) FROM message m WHERE state = 'accepted'"
+        " AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = m.id)",
+    ),
+    (
+        "deliveries without their message",
+        "SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM message WHERE id = d.message)",
+    ),
+    (
+        "deliveries without their attempt",
+        "SELECT count(*) FROM delivery d WHERE (attempt <> 0 OR state IN ('claimed', 'delivered'))"
+        " AND NOT EXISTS (SELECT 1 FROM attempt WHERE id = d.attempt AND delivery = d.id)",
+    ),
+    (
+        "deliveries with an attempt missing",
+        "SELECT count(*) FROM (SELECT 1 FROM attempt GROUP BY delivery HAVING count(*) <> max(number))",
+    ),
+    (
+        "attempts without their output",
+        "SELECT count(*) FROM attempt a WHERE NOT EXISTS (SELECT 1 FROM payload WHERE id = a.output)",
+    ),
+)
+
+LINKS = "SELECT organization, writer, seq, body, hash FROM event ORDER BY organization, writer, seq"
+HEADS = "SELECT organization, writer, last, hash FROM chain"
+
+
+def received(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    """By channel: how many receipts were given out, and what their numbers add up to."""
+    return {channel: (last, total) for channel, last, total in connection.execute(RECEIVED)}
+
+
+def messages(connection: sqlite3.Connection) -> dict[str, tuple[int, int, dict[MessageState, int]]]:
+    """By channel: rows, the sum of their receipt numbers, and rows by state."""
+    return {
+        row[0]: (row[1], row[2], dict(zip(MessageState, row[3:], strict=True))) for row in connection.execute(MESSAGES)
+    }
+
+
+def accepted(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """By channel and destination: how many places its lanes have given out."""
+    return {(channel, name): last for channel, name, last in connection.execute(ACCEPTED)}
+
+
+def deliveries(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int, dict[DeliveryState, int]]]:
+    """By channel and destination: rows, second places that merges among them take, and rows by state."""
+    return {
+        (row[0], row[1]): (row[2], row[3], dict(zip(DeliveryState, row[4:], strict=True)))
+        for row in connection.execute(DELIVERIES)
+    }
+
+
+def missing(connection: sqlite3.Connection) -> Iterator[str]:
+    """A line for each kind of row that should be there and is not."""
+    for what, query in MISSING:
+        (count,) = connection.execute(query).fetchone()
+        if count:
+            yield f"{count} {what}"
+
+
+def broken_links(connection: sqlite3.Connection) -> Iterator[str]:
+    """A line for each chain of events that does not verify: the place of its first fault."""
+    heads = {(organization, writer): (last, head) for organization, writer, last, head in connection.execute(HEADS)}
+    ends: dict[tuple[str, int], tuple[int, bytes]] = {}
+    broken: set[tuple[str, int]] = set()
+    for organization, writer, seq, body, link in connection.execute(LINKS):
+        chain = (organization, writer)
+        last, previous = ends.get(chain, (0, b""))
+        ends[chain] = (seq, link)
+        if chain in broken:
+            continue
+        if seq != last + 1 or chain_hash(previous, organization, writer, seq, body) != link:
+            broken.add(chain)
+            yield f"the chain of events of {organization} (writer {writer}) is broken at link {last + 1}"
+    for chain in sorted(heads.keys() | ends.keys()):
+        if chain not in broken and heads.get(chain) != ends.get(chain):
+            yield f"the chain of events of {chain[0]} (writer {chain[1]}) does not end at its head"

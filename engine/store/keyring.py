@@ -1,0 +1,48 @@
+"""The keys of a store's organizations, and the search keys they make of what a person looks for.
+
+Invariant: whoever opens a store, the server or a reading command, gets its keys and makes its search keys here, so
+that what one wrote the other finds.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Protocol
+
+from engine.store import sealing
+
+READ_KEYS = "SELECT organization, id, wrapped FROM key"
+
+
+class Opener(Protocol):
+    """Whoever can open sealed values: the store of a server, or the reader of a command."""
+
+    def keys(self, organization: str) -> sealing.OrganizationKeys:
+        """The keys of an organization."""
+        ...
+
+    def organizations(self) -> tuple[str, ...]:
+        """Every organization that has keys here."""
+        ...
+
+
+def read_keys(connection: sqlite3.Connection, master: bytes) -> dict[str, sealing.OrganizationKeys]:
+    """Every organization's keys, unwrapped.
+
+    Raises:
+        UnsafeStore: when the master key is not this store's.
+    """
+    return {
+        organization: sealing.OrganizationKeys(key_id, sealing.unwrap(master, wrapped, organization))
+        for organization, key_id, wrapped in connection.execute(READ_KEYS)
+    }
+
+
+def control_key(keys: sealing.OrganizationKeys, control_id: str) -> bytes:
+    """The search key of a control id (MSH-10)."""
+    return keys.index("control\n" + control_id)
+
+
+def patient_key(keys: sealing.OrganizationKeys, identifier: str) -> bytes:
+    """The search key of a patient's identifier, whatever its assigning authority."""
+    return keys.index("patient\n" + identifier)

@@ -1,0 +1,101 @@
+-- The path's tables. Times are microseconds since 1970 (UTC); ids are time-ordered 63-bit numbers;
+-- `control`, `sent_as`, `content`, `patient`, lane ids and order keys are keyed hashes: nothing here can be read back.
+
+CREATE TABLE site (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE key (
+  id INTEGER PRIMARY KEY, organization TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL, created_at INTEGER NOT NULL
+);
+
+-- The gapless receipt number of a channel and writer: what `received` is read from.
+CREATE TABLE receipt (
+  channel TEXT, writer INTEGER, last INTEGER NOT NULL, PRIMARY KEY (channel, writer)
+) WITHOUT ROWID;
+
+CREATE TABLE message (
+  id INTEGER PRIMARY KEY,
+  organization TEXT NOT NULL, channel TEXT NOT NULL, writer INTEGER NOT NULL, receipt INTEGER NOT NULL,
+  state TEXT NOT NULL, reason TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL,
+  control BLOB, sent_as BLOB, content BLOB, patient BLOB, original INTEGER, revision TEXT NOT NULL, changed_at INTEGER NOT NULL
+);
+CREATE INDEX message_by_channel ON message (channel, id, state);
+CREATE INDEX message_by_control ON message (control) WHERE control IS NOT NULL;
+CREATE INDEX message_by_patient ON message (patient, id) WHERE patient IS NOT NULL;
+CREATE INDEX message_stuck ON message (state, id) WHERE state = 'held';
+CREATE INDEX message_by_original ON message (original) WHERE original IS NOT NULL;
+
+-- Sealed bytes, written once: a message's own id holds what came in, an attempt's id what was to go out.
+CREATE TABLE payload (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
+
+-- What has been answered positively, so that a resend gets the stored answer again.
+CREATE TABLE receipt_key (
+  control BLOB, content BLOB, message INTEGER NOT NULL, reply TEXT NOT NULL, code TEXT NOT NULL,
+  PRIMARY KEY (control, content)
+) WITHOUT ROWID;
+
+-- `last` is the lane's latest sequence number; the sum over a destination, less the second places that merges take
+-- (`barrier_seq`), is what it accepted.
+CREATE TABLE lane (
+  id BLOB PRIMARY KEY, channel TEXT NOT NULL, destination TEXT NOT NULL, last INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- `open`: 0 has ended, 1 flows (queued, claimed, in doubt), 2 waits for a person (held, dead).
+CREATE TABLE delivery (
+  id INTEGER PRIMARY KEY, message INTEGER NOT NULL,
+  channel TEXT NOT NULL, destination TEXT NOT NULL, lane BLOB NOT NULL, seq INTEGER NOT NULL,
+  barrier BLOB, barrier_seq INTEGER, order_key BLOB NOT NULL, rule TEXT NOT NULL,
+  state TEXT NOT NULL, open INTEGER NOT NULL, reason TEXT NOT NULL,
+  attempts INTEGER NOT NULL, attempt INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  next_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
+);
+CREATE INDEX delivery_by_message ON delivery (message);
+CREATE INDEX delivery_open ON delivery (channel, destination, lane, seq) WHERE open > 0;
+CREATE INDEX delivery_stuck ON delivery (state, id) WHERE open = 2;
+CREATE INDEX delivery_in_doubt ON delivery (id) WHERE state = 'in doubt';
+CREATE INDEX delivery_barrier ON delivery (barrier, barrier_seq) WHERE barrier IS NOT NULL AND open > 0;
+
+CREATE TABLE attempt (
+  id INTEGER PRIMARY KEY, delivery INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  claimed_at INTEGER NOT NULL, output INTEGER NOT NULL, content_type TEXT NOT NULL,
+  revision TEXT NOT NULL, tables TEXT NOT NULL,
+  settled_at INTEGER, outcome TEXT, code TEXT, answer BLOB
+);
+CREATE INDEX attempt_by_delivery ON attempt (delivery);
+
+-- One link a batch and organization: everything that happened, in order, chained by hash.
+CREATE TABLE event (
+  organization TEXT, writer INTEGER, seq INTEGER, at INTEGER NOT NULL,
+  body BLOB NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (organization, writer, seq)
+) WITHOUT ROWID;
+
+-- The head of each chain: a chain cut short at its end does not verify.
+CREATE TABLE chain (
+  organization TEXT, writer INTEGER, last INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (organization, writer)
+) WITHOUT ROWID;
+
+-- Where a person's act or an unusual turn of one message or delivery is found in the chain.
+CREATE TABLE event_subject (
+  subject INTEGER, organization TEXT, writer INTEGER, seq INTEGER, PRIMARY KEY (subject, organization, writer, seq)
+) WITHOUT ROWID;
+
+-- Something a person should look at although the message went on, e.g. an unmapped code: one row, counted.
+CREATE TABLE item (
+  id INTEGER PRIMARY KEY, organization TEXT NOT NULL, channel TEXT NOT NULL, code TEXT NOT NULL, subject BLOB NOT NULL,
+  sealed BLOB NOT NULL, opened_at INTEGER NOT NULL, latest_at INTEGER NOT NULL, count INTEGER NOT NULL,
+  message INTEGER NOT NULL, delivery INTEGER NOT NULL, closed_at INTEGER, closed_by TEXT, reason TEXT
+);
+CREATE UNIQUE INDEX item_open ON item (organization, channel, code, subject) WHERE closed_at IS NULL;
+
+-- What a person set: a channel (destination '') or a destination of it is started, paused or stopped.
+CREATE TABLE channel_state (
+  channel TEXT, destination TEXT, state TEXT NOT NULL, reason TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (channel, destination)
+) WITHOUT ROWID;
+
+CREATE TABLE channel_revision (
+  channel TEXT, revision TEXT, at INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (channel, revision)
+) WITHOUT ROWID;
+
+CREATE TABLE token (
+  id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, prefix TEXT NOT NULL, created_at INTEGER NOT NULL, revoked_at INTEGER
+);

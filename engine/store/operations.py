@@ -1,0 +1,100 @@
+"""What the path asks a store to commit, already hashed; the writer thread seals it on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.model import Attempt, Delivery, Kept, Receipt, Settlement
+from engine.store.sealing import OrganizationKeys
+
+Future = asyncio.Future
+
+
+class Payload:
+    """Bytes to be sealed for one place, once: by the writer thread, or earlier where they are large."""
+
+    __slots__ = ("_data", "_keys", "_place", "_sealed")
+
+    def __init__(self, keys: OrganizationKeys, data: bytes, place: bytes) -> None:
+        self._keys, self._data, self._place = keys, data, place
+        self._sealed = b""
+
+    def sealed(self) -> bytes:
+        """The sealed value."""
+        if not self._sealed:
+            self._sealed = self._keys.seal(self._data, self._place)
+        return self._sealed
+
+
+@dataclass(slots=True)
+class Keep:
+    """Keep a message: the commit decides whether it is a duplicate and numbers its lanes."""
+
+    future: Future[Kept]
+    receipt: Receipt
+    control: bytes | None  # of the control id alone: for search
+    sent_as: bytes | None  # of channel, MSH-3 to MSH-6 and MSH-10: for duplicates
+    content: bytes | None
+    patient: bytes | None
+    digest: bytes
+    payload: Payload | None  # None: only the fact is kept
+    deliveries: tuple[Delivery, ...]
+    rules: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ItemRow:
+    """Something for a person to look at: counted once per channel, code and subject."""
+
+    id: int
+    organization: str
+    channel: str
+    code: str
+    subject: bytes
+    sealed: bytes
+    at: int
+    message: int
+    delivery: int
+
+
+@dataclass(slots=True)
+class Claim:
+    """Claim a delivery for an attempt; `payload` is None when an earlier attempt's output is sent again."""
+
+    future: Future[bool]
+    attempt: Attempt
+    payload: Payload | None
+    items: list[ItemRow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Settle:
+    """Record what became of an attempt; False when the attempt no longer owns its delivery."""
+
+    future: Future[bool]
+    attempt: Attempt
+    settlement: Settlement
+    answer: Payload | None
+
+
+@dataclass(slots=True)
+class PutAside:
+    """Hold a delivery, or let it die, before it was ever claimed: its conversion must not or cannot go on."""
+
+    future: Future[bool]
+    delivery: Delivery
+    state: str
+    reason: str
+    at: int
+    items: list[ItemRow] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Act:
+    """Anything rare, in the same order and the same commit as the rest: `run(transaction)` returns its result."""
+
+    future: Future[Any]
+    run: Callable[[Any], Any]

@@ -1,0 +1,332 @@
+"""The embedded store: SQLite in the data folder, one writer thread, WAL with synchronous=FULL.
+
+Invariant: a future that `keep`, `claim` or `settle` gives has its result only after the fsync that covers it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import sqlite3
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+
+from engine.errors import StoreUnavailable, UnsafeStore
+from engine.ids import Ids
+from engine.model import Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
+from engine.ports import Clock
+from engine.store import backlog, migrate, sealing
+from engine.store.batch import Ledger
+from engine.store.keyring import control_key, patient_key, read_keys
+from engine.store.operations import Act, Claim, ItemRow, Keep, Payload, PutAside, Settle
+from engine.store.writer import GroupCommit
+
+DATABASE = "interlock.db"
+KEY_FILE = "interlock.key"
+LARGE_BYTES = 256 * 1024
+"""Above this a message is compressed and sealed in a thread, so that nobody waits behind it."""
+ANSWER_BYTES = 64 * 1024
+"""Of a destination's answer at most this much is kept."""
+
+T = TypeVar("T")
+
+
+class SqliteStore:
+    """The store of one process. `open_store` makes one; `close` ends it."""
+
+    def __init__(
+        self, folder: Path, connection: sqlite3.Connection, clock: Clock, master: bytes, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.folder = folder
+        self._connection = connection
+        self._master = master
+        self._loop = loop
+        self._clock = clock
+        self._keys = read_keys(connection, master)
+        self.writer = 0
+        self.epoch = self._take_over()
+        self.ids = Ids(clock, self.writer, self._largest_id())
+        self._commits = GroupCommit(Ledger(connection, clock, self.writer, self.epoch).apply, loop)
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="interlock-reader")
+        self._reading: sqlite3.Connection | None = None
+
+    def now(self) -> int:
+        """The clock of leases; on SQLite the process's own, for one process owns the store."""
+        return self._clock.now()
+
+    # the three durable facts
+
+    async def keep(self, receipt: Receipt) -> Kept:
+        """Keep a message. Raises `StoreUnavailable` when nothing of it is durable."""
+        operation = self._keep_operation(receipt)
+        if receipt.size > LARGE_BYTES and operation.payload is not None:
+            await asyncio.to_thread(operation.payload.sealed)
+        self._commits.submit(operation)
+        return await operation.future
+
+    async def claim(self, attempt: Attempt) -> bool:
+        """Seal an attempt's output and take its delivery; False when the delivery changed hands meanwhile."""
+        operation = self._claim_operation(attempt)
+        if len(attempt.output) > LARGE_BYTES and operation.payload is not None:
+            await asyncio.to_thread(operation.payload.sealed)
+        self._commits.submit(operation)
+        return await operation.future
+
+    def settle(self, attempt: Attempt, settlement: Settlement) -> asyncio.Future[bool]:
+        """Record an outcome: in the next commit, together with whatever is claimed before this loop turn ends."""
+        answer = settlement.outcome.answer[:ANSWER_BYTES]
+        payload = self._payload(attempt.delivery.organization, answer, attempt.id, "answer") if answer else None
+        operation = Settle(self._loop.create_future(), attempt, settlement, payload)
+        self._commits.submit(operation)
+        return operation.future
+
+    def put_aside(
+        self, delivery: Delivery, state: DeliveryState, reason: str, findings: Iterable[Finding] = ()
+    ) -> asyncio.Future[bool]:
+        """Hold a delivery, or let it die, before a claim: its conversion must not or cannot go on."""
+        at = self._clock.now()
+        items = [self._item(delivery, finding, at) for finding in findings]
+        operation = PutAside(self._loop.create_future(), delivery, state.value, reason, at, items)
+        self._commits.submit(operation)
+        return operation.future
+
+    async def delivery_of(self, message: int, destination: str) -> tuple[Delivery, str] | None:
+        """The latest delivery of a message to a destination and the reason of its state, or None."""
+        return await self.read(lambda connection: backlog.delivery_of(connection, message, destination))
+
+    async def open_of_lane(self, lane: bytes, after: int, most: int) -> list[Delivery]:
+        """Open deliveries of a lane with a higher sequence number, in order: what the worker's memory did not hold."""
+        return await self.read(lambda connection: backlog.open_of_lane(connection, lane, after, most))
+
+    async def act(self, run: Callable[[Any], T]) -> T:
+        """Run a rare command inside the next commit, alone undone when it raises."""
+        operation = Act(self._loop.create_future(), run)
+        self._commits.submit(operation)
+        result: T = await operation.future
+        return result
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query on a read-only connection in the reader thread: it never waits for the writer."""
+        return await self._loop.run_in_executor(self._reader, lambda: query(self._read_connection()))
+
+    # keys and sealed values
+
+    async def know(self, organization: str) -> None:
+        """Make an organization's keys on its first use."""
+        if organization in self._keys:
+            return
+        material = sealing.new_material()
+        wrapped = sealing.wrap(self._master, material, organization)
+        at = self._clock.now()
+
+        def add(transaction: Any) -> int:
+            row = transaction.connection.execute(
+                "INSERT INTO key (organization, wrapped, created_at) VALUES (?, ?, ?) RETURNING id",
+                (organization, wrapped, at),
+            ).fetchone()
+            transaction.event(organization, "key_made", row[0], rare=False)
+            return int(row[0])
+
+        self._keys[organization] = sealing.OrganizationKeys(await self.act(add), material)
+
+    def keys(self, organization: str) -> sealing.OrganizationKeys:
+        """The keys of an organization this store knows."""
+        return self._keys[organization]
+
+    def organizations(self) -> tuple[str, ...]:
+        """Every organization that has keys here."""
+        return tuple(self._keys)
+
+    async def load(self, organization: str, owner: int, field: str = "raw") -> bytes:
+        """Read and open a stored payload: a message's bytes ("raw") or an attempt's output ("output")."""
+        sealed = await self.read(lambda c: c.execute("SELECT sealed FROM payload WHERE id = ?", (owner,)).fetchone())
+        if sealed is None:
+            raise StoreUnavailable("reading a payload: it is not stored", code="payload_missing")
+        return self._keys[organization].open(sealed[0], place(organization, owner, field))
+
+    async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
+        """Of a delivery's latest attempt: the id of its stored output, its content type and its table revisions."""
+        query = "SELECT output, content_type, tables FROM attempt WHERE id = ?"
+        row = await self.read(lambda c: c.execute(query, (delivery.attempt,)).fetchone())
+        return int(row[0]), str(row[1]), str(row[2])
+
+    def close(self) -> None:
+        """Commit what is waiting, fold the log into the database, release the folder."""
+        self._commits.close()
+        self._reader.shutdown()
+        if self._reading is not None:
+            self._reading.close()
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    # preparing rows
+
+    def _keep_operation(self, receipt: Receipt) -> Keep:
+        keys = self._keys[receipt.organization]
+        identity = receipt.identity
+        control = sent_as = patient = None
+        if identity is not None:
+            control = control_key(keys, identity.control_id) if identity.control_id else None
+            patient = patient_key(keys, identity.patients[0].value) if identity.patients else None
+        content = None
+        if receipt.window:
+            sent_as = keys.index(_sent_as(receipt))
+            content = keys.digest(receipt.canonical)
+        payload = self._payload(receipt.organization, receipt.raw, receipt.id, "raw") if receipt.raw else None
+        digest = hashlib.sha256(receipt.raw).digest() if receipt.raw else keys.digest(receipt.canonical)
+        deliveries = tuple(self._delivery(receipt, index, keys) for index in range(len(receipt.routes)))
+        rules = tuple(route.rule for route in receipt.routes)
+        return Keep(
+            self._loop.create_future(), receipt, control, sent_as, content, patient, digest, payload, deliveries, rules
+        )
+
+    def _payload(self, organization: str, data: bytes, owner: int, field: str) -> Payload:
+        return Payload(self._keys[organization], data, place(organization, owner, field))
+
+    def _delivery(self, receipt: Receipt, index: int, keys: sealing.OrganizationKeys) -> Delivery:
+        route = receipt.routes[index]
+        scope = f"{receipt.channel}\n{route.destination}\n"
+        return Delivery(
+            self.ids.next(),
+            receipt.id,
+            receipt.organization,
+            receipt.channel,
+            route.destination,
+            keys.index(scope + route.lane),
+            0,
+            keys.index("order\n" + route.order) if route.order else b"",
+            keys.index(scope + route.barrier) if route.barrier else b"",
+            route.state,
+            raw=receipt.raw,
+        )
+
+    def _claim_operation(self, attempt: Attempt) -> Claim:
+        organization = attempt.delivery.organization
+        payload = None
+        if not attempt.repeats:
+            payload = self._payload(organization, attempt.output, attempt.id, "output")
+        items = [self._item(attempt.delivery, finding, attempt.at) for finding in attempt.findings]
+        return Claim(self._loop.create_future(), attempt, payload, items)
+
+    def _item(self, delivery: Delivery, finding: Finding, at: int) -> ItemRow:
+        keys = self._keys[delivery.organization]
+        number = self.ids.next()
+        detail = orjson.dumps(
+            {"where": finding.where, "text": finding.text, "subject": finding.subject, "table": finding.table}
+        )
+        return ItemRow(
+            number,
+            delivery.organization,
+            delivery.channel,
+            finding.code,
+            keys.index(f"item\n{finding.table}\n{finding.subject}"),
+            keys.seal(detail, place(delivery.organization, number, "item")),
+            at,
+            delivery.message,
+            delivery.id,
+        )
+
+    # opening
+
+    def _take_over(self) -> int:
+        """Begin a new epoch: what an earlier process claimed and did not settle is in doubt from now on."""
+        row = self._connection.execute("SELECT value FROM site WHERE name = 'epoch'").fetchone()
+        epoch = int(row[0]) + 1 if row else 1
+        self._connection.execute("INSERT OR REPLACE INTO site VALUES ('epoch', ?)", (str(epoch),))
+        return epoch
+
+    def _largest_id(self) -> int:
+        query = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0)) FROM (SELECT 1)"
+        tables = ("message", "delivery", "attempt", "item")
+        return max(int(self._connection.execute(query.format(table)).fetchone()[0]) for table in tables)
+
+    def _read_connection(self) -> sqlite3.Connection:
+        if self._reading is None:
+            self._reading = connect(self.folder / DATABASE, read_only=True)
+        return self._reading
+
+
+def place(organization: str, owner: int, field: str) -> bytes:
+    """What a sealed value is bound to."""
+    return f"{organization}\n{owner}\n{field}".encode()
+
+
+def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open the database with every setting the promises rest on.
+
+    Raises:
+        UnsafeStore: when SQLite does not take them, e.g. on a network file system without shared memory.
+    """
+    mode = "ro" if read_only else "rwc"
+    connection = sqlite3.connect(
+        f"file:{file}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=30
+    )
+    connection.execute("PRAGMA foreign_keys = ON")
+    if read_only:
+        return connection
+    journal = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute("PRAGMA cache_size = -32000")
+    if journal != "wal" or connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
+        raise UnsafeStore(
+            f"opening {file}: it cannot be written with a durable log (journal mode {journal})",
+            code="unsafe_journal",
+            advice="Put the data folder on a local disk; network file systems cannot hold it.",
+        )
+    return connection
+
+
+def open_store(folder: Path, key: str, clock: Clock, loop: asyncio.AbstractEventLoop) -> SqliteStore:
+    """Open, or make, the store in a data folder that `lock_folder` has locked.
+
+    Raises:
+        UnsafeStore: on a wrong key, an unsafe setting, or a database of a newer version.
+    """
+    file = folder / DATABASE
+    existed = file.exists()
+    master = sealing.master_key(key, folder / KEY_FILE, may_create=not existed)
+    connection = connect(file)
+    if not existed:
+        os.chmod(file, 0o600)
+    try:
+        migrate.to_head(connection)
+        return SqliteStore(folder, connection, clock, master, loop)
+    except BaseException:
+        connection.close()
+        raise
+
+
+def lock_folder(folder: Path) -> int:
+    """Lock a data folder for one process; returns the open lock's file descriptor.
+
+    Raises:
+        UnsafeStore: when another process holds it.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UnsafeStore(
+            f"opening {folder}: another process works on it",
+            code="folder_locked",
+            advice="Use the running server's commands, or stop it first.",
+        ) from None
+    return handle
+
+
+def _sent_as(receipt: Receipt) -> str:
+    """What a sender called this message: the key under which its answer is stored."""
+    identity = receipt.identity
+    if identity is None or not identity.control_id:
+        return f"{receipt.channel}\nunnamed"
+    names = (*identity.sender, *identity.receiver, identity.control_id)
+    return "\n".join((receipt.channel, *names))

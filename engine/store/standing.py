@@ -1,0 +1,41 @@
+"""What stands between restarts beside messages: what a person set, what was agreed, which wiring was live.
+
+Invariant: production traffic opens by an operator's word, which is kept and is an event.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Literal
+
+from engine.store.batch import Transaction
+from engine.wiring import Channel
+
+State = Literal["started", "paused", "stopped"]
+
+CHANNEL_STATES = "SELECT channel, destination, state FROM channel_state"
+AGREEMENTS = "SELECT value FROM site WHERE name = 'agreements_in_place'"
+SET_AGREEMENTS = "INSERT INTO site VALUES ('agreements_in_place', ?)"
+ADD_REVISION = "INSERT OR IGNORE INTO channel_revision (channel, revision, at, text) VALUES (?, ?, ?, ?)"
+
+
+def channel_states(connection: sqlite3.Connection) -> dict[tuple[str, str], State]:
+    """What a person set, by (channel, destination); destination "" is the channel itself."""
+    return {(channel, destination): state for channel, destination, state in connection.execute(CHANNEL_STATES)}
+
+
+def agreements(transaction: Transaction, confirmed: bool, organization: str) -> bool:
+    """Whether agreements are in place; a first confirmation is kept and recorded."""
+    standing = transaction.connection.execute(AGREEMENTS).fetchone() is not None
+    if confirmed and not standing:
+        transaction.connection.execute(SET_AGREEMENTS, (str(transaction.ledger.clock.now()),))
+        transaction.event(organization, "agreements_confirmed", 0, rare=False)
+    return confirmed or standing
+
+
+def record_revision(transaction: Transaction, channel: Channel) -> None:
+    """Keep the text of a channel's revision, so that a trace can show the wiring that a message met."""
+    at = transaction.ledger.clock.now()
+    values = (channel.name, channel.revision, at, channel.text)
+    if transaction.connection.execute(ADD_REVISION, values).rowcount:
+        transaction.event(channel.owner, "channel_revised", 0, channel.name, channel.revision, rare=False)

@@ -1,0 +1,117 @@
+"""The safety net: what a lost wake-up, a full disk or a dead destination would otherwise leave lying.
+
+Invariant: a delivery that is due is offered within one walk over the open ones, whatever was lost in memory. The walk
+is bounded: `ROWS_A_LOOK` a turn, further turns at once while there is something to do. It writes through `store.act`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+
+from engine import observe
+from engine.errors import StoreUnavailable
+from engine.ids import earliest
+from engine.model import Delivery, DeliveryState
+from engine.store import acts, backlog, expiry
+from engine.store.backlog import Sight
+from engine.store.sqlite import SqliteStore
+from engine.wiring import Channel
+from engine.worker import Worker
+
+TURN_SECONDS = 5.0
+"""The longest a due delivery waits for a look after its wake-up was lost, in a store with few open ones."""
+ROWS_A_LOOK = 1000
+LOOKS_A_TURN = 20
+"""While looks find something to do this many follow each other; the rest waits for the next turn."""
+KEYS_A_TURN = 2000
+"""Messages whose receipt keys are looked at in one turn and channel."""
+
+Channels = Callable[[], Iterable[Channel]]
+
+
+class Sweeper:
+    """One task. `start` it after recovery; `stop` ends it at once."""
+
+    def __init__(self, store: SqliteStore, worker: Worker, channels: Channels, disk_reserve: int) -> None:
+        self._store = store
+        self._worker = worker
+        self._channels = channels
+        self._reserve = disk_reserve
+        self._cursor = backlog.BEGINNING
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to sweep."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def stop(self) -> None:
+        """End the task; what it was writing is finished first."""
+        self._stopping.set()
+        if self._task is not None:
+            await self._task
+
+    async def turn(self) -> None:
+        """Everything there is to do, once, in bounded steps."""
+        self.check_room()
+        for _ in range(LOOKS_A_TURN):
+            if self._stopping.is_set() or not await self.look():
+                break
+        for channel in self._channels():
+            await self._store.act(partial(expiry.forget, channel=channel, most=KEYS_A_TURN))
+
+    def check_room(self) -> None:
+        """Say whether the disk has room; below the reserve nothing is accepted."""
+        room = shutil.disk_usage(self._store.folder).free >= self._reserve
+        if room is not self._worker.ports.room:
+            self._worker.ports.room = room
+            observe.event("disk_room_returned" if room else "disk_nearly_full")
+
+    async def look(self) -> bool:
+        """Walk by the next open deliveries; True when there was something to do among them."""
+        seen = await self._store.read(lambda c: backlog.look(c, self._cursor, ROWS_A_LOOK))
+        self._cursor = seen[-1].cursor if len(seen) == ROWS_A_LOOK else backlog.BEGINNING
+        now = self._store.now()
+        too_old = [sight.id for sight in seen if self._is_too_old(sight, now)]
+        forgotten = [sight for sight in seen if self._is_forgotten(sight, now)]
+        for sight in forgotten:
+            self._worker.remind(sight.channel, sight.destination, sight.lane, sight.seq)
+        if too_old:
+            await self._give_up(too_old)
+        return bool(too_old or forgotten)
+
+    async def _give_up(self, numbers: list[int]) -> None:
+        for start in range(0, len(numbers), 500):
+            chunk = numbers[start : start + 500]
+            dead: list[Delivery] = await self._store.act(partial(acts.let_die, numbers=chunk, reason="gave_up"))
+            for delivery in dead:
+                self._worker.put_aside(delivery)
+
+    def _is_forgotten(self, sight: Sight, now: int) -> bool:
+        """Due, and in a lane that the worker does not have in memory although its destination is at work."""
+        outlet = self._worker.outlets.get((sight.channel, sight.destination))
+        return outlet is not None and _flows(sight) and sight.next_at <= now and sight.lane not in outlet.lanes
+
+    def _is_too_old(self, sight: Sight, now: int) -> bool:
+        """Older than `give_up` behind an open breaker: no attempt will come to say so."""
+        outlet = self._worker.outlets.get((sight.channel, sight.destination))
+        if outlet is None or not outlet.breaker.open or not _flows(sight):
+            return False
+        return sight.message < earliest(now - outlet.spec.retry.give_up)
+
+    async def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                await self.turn()
+            except StoreUnavailable as error:
+                observe.failed("sweep_failed", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TURN_SECONDS)
+
+
+def _flows(sight: Sight) -> bool:
+    return sight.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT)

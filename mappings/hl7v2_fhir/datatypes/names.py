@@ -1,0 +1,108 @@
+"""XPN, XCN, XAD and XTN as HumanName, Address and ContactPoint."""
+
+from __future__ import annotations
+
+from mappings.hl7v2_fhir.reading import Reading, compact
+from mappings.hl7v2_fhir.vocabulary import ADDRESS_USE, NAME_USE, STANDARD, TELECOM_SYSTEM, TELECOM_USE, Json
+
+_FAMILY_PARTS = ("own-prefix", "own-name", "partner-prefix", "partner-name")  # FN.2 to FN.5
+
+
+def person_name(reading: Reading, parts: list[str], kind: str = "") -> Json | None:
+    """A name from its raw components: family (FN), given, further given, suffix, prefix, degree."""
+    text = reading.text
+    family = parts[0].split(reading.subcomponent)
+    given = [name for name in (text(parts[1]), *text(parts[2]).split()) if name]
+    name: Json = {}
+    if use := NAME_USE.get(kind):
+        name["use"] = use
+    if surname := text(family[0]):
+        name["family"] = surname
+        if len(family) > 1 and (extensions := _family_parts(reading, family[1:5])):
+            name["_family"] = {"extension": extensions}
+    if given:
+        name["given"] = given
+    if prefix := text(parts[4]):
+        name["prefix"] = [prefix]
+    if suffix := [part for part in (text(parts[3]), text(parts[5])) if part]:
+        name["suffix"] = suffix
+    return name if len(name) > ("use" in name) else None
+
+
+def _family_parts(reading: Reading, parts: list[str]) -> list[Json]:
+    pairs = zip(_FAMILY_PARTS, parts, strict=False)
+    return [
+        {"url": f"{STANDARD}humanname-{name}", "valueString": value}
+        for name, raw in pairs
+        if (value := reading.text(raw))
+    ]
+
+
+def names(reading: Reading, raw: str) -> list[Json]:
+    """XPN: every repetition."""
+    found = []
+    for repetition in reading.repetitions(raw):
+        parts = reading.parts(repetition, 7)
+        if name := person_name(reading, parts, reading.text(parts[6])):
+            found.append(name)
+    return found
+
+
+def shown(name: Json) -> str:
+    """A name on one line."""
+    return " ".join([*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""), *name.get("suffix", ())])
+
+
+def addresses(reading: Reading, raw: str) -> list[Json]:
+    """XAD: every repetition."""
+    return [found for repetition in reading.repetitions(raw) if (found := address(reading, repetition))]
+
+
+def address(reading: Reading, raw: str) -> Json | None:
+    """One XAD: street and other designation as lines, the county as district."""
+    first = raw.split(reading.component, 1)[0]
+    street = [reading.text(part) for part in first.split(reading.subcomponent)[:3]]
+    parts = reading.texts(raw, 12)
+    kind = parts[6]
+    found = compact(
+        {
+            "use": ADDRESS_USE.get(kind, ""),
+            "type": "postal" if kind in ("M", "SH") else "",
+            "line": [line for line in (*street, parts[1]) if line],
+            "city": parts[2],
+            "district": parts[8],
+            "state": parts[3],
+            "postalCode": parts[4],
+            "country": parts[5],
+        }
+    )
+    return found if found.keys() - {"use", "type"} else None
+
+
+def telecoms(reading: Reading, raw: str, use: str = "") -> list[Json]:
+    """XTN: every repetition; `use` is what the field's definition says where the value does not."""
+    return [found for repetition in reading.repetitions(raw) if (found := telecom(reading, repetition, use))]
+
+
+def telecom(reading: Reading, raw: str, use: str) -> Json | None:
+    """One XTN: unformatted (12), else composed of 5 to 8, else as given in 1; email from 4."""
+    parts = reading.texts(raw, 12)
+    kind = parts[2]
+    system = TELECOM_SYSTEM.get(kind, "email" if parts[1] == "NET" and not kind else "phone")
+    value = (parts[3] if system == "email" else "") or parts[11] or _composed(parts) or parts[0] or parts[3]
+    if not value:
+        return None
+    if not kind and "@" in value:
+        system = "email"
+    use = "mobile" if kind == "CP" else TELECOM_USE.get(parts[1], use)
+    return compact({"system": system, "value": value, "use": use})
+
+
+def _composed(parts: list[str]) -> str:
+    country, area, local, extension = parts[4:8]
+    if not local:
+        return ""
+    number = " ".join(
+        part for part in (f"+{country.lstrip('+')}" if country else "", f"({area})" if area else "", local) if part
+    )
+    return f"{number} x{extension}" if extension else number

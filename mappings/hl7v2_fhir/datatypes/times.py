@@ -1,0 +1,66 @@
+"""TS, DTM, DT, TM and DR as FHIR dates and times, with the precision they came in.
+
+What FHIR cannot hold (no offset, an hour without minutes, an impossible day) is reported, and the original is kept in
+an extension beside the element.
+"""
+
+from __future__ import annotations
+
+from mappings.hl7v2_fhir.clock import read_stamp
+from mappings.hl7v2_fhir.reading import Reading
+from mappings.hl7v2_fhir.vocabulary import Json, own_text
+
+_EXTENSION = "v2-time"
+
+
+def put_time(reading: Reading, target: Json, name: str, raw: str, where: str) -> None:
+    """Write a dateTime element; what FHIR cannot hold is reported and kept in an extension of the element."""
+    if not raw or raw == '""':
+        return
+    found = reading.times.get(raw)
+    if found is None:
+        found = reading.times[raw] = read_time(reading, raw)
+    value, fault = found
+    if value:
+        target[name] = value
+    if fault:
+        reading.find(fault, where)
+        target["_" + name] = {"extension": [own_text(_EXTENSION, reading.text(raw))]}
+
+
+def put_period(reading: Reading, target: Json, name: str, start: str, end: str, where: str) -> None:
+    """Write a Period of two raw times, when one of them says something."""
+    period: Json = {}
+    put_time(reading, period, "start", start, where)
+    put_time(reading, period, "end", end, where)
+    if period:
+        target[name] = period
+
+
+def put_date(reading: Reading, target: Json, name: str, raw: str, where: str) -> None:
+    """Write a date element: the day, and no more, of a time stamp."""
+    text = reading.part(raw)
+    if not text:
+        return
+    value, fault = read_stamp(text[:8], "", None)
+    if value:
+        target[name] = value
+    if fault:
+        reading.find(fault, where)
+        target["_" + name] = {"extension": [own_text(_EXTENSION, text)]}
+
+
+def instant(reading: Reading, raw: str) -> str:
+    """An instant, "" when the time is less than that (no seconds, no offset, not a time)."""
+    text = reading.part(raw)
+    digits = text.partition("+")[0].partition("-")[0].partition(".")[0]
+    if len(digits) != 14:
+        return ""
+    value, fault = read_time(reading, raw)
+    return "" if fault else value
+
+
+def read_time(reading: Reading, raw: str) -> tuple[str, str]:
+    """A dateTime ("" when there is none) and the code of what is wrong ("" when nothing is)."""
+    text = reading.part(raw)
+    return read_stamp(text, reading.message_offset, reading.zone) if text else ("", "")

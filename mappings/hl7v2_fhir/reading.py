@@ -1,0 +1,133 @@
+"""One message while it is converted: its delimiters, its sender, its clock, and what has been made of it so far.
+
+Everything a resource builder needs comes from here, so that builders are plain functions of (reading, fields).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from engine.formats.hl7v2 import Message, Segment
+from engine.model import Finding
+from engine.ports import Conversion, Tables
+from mappings.hl7v2_fhir.clock import offset_of
+from mappings.hl7v2_fhir.dialect import Dialect, dialect_of
+from mappings.hl7v2_fhir.findings import TEXTS
+from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY, Json
+
+Row = list[str]
+"""A segment's raw fields; index n is field n; always longer than any field that is asked for."""
+
+#: How many empty fields follow a row's own: more than any field number that is asked for.
+PADDED = 64
+_PADDING = [""] * PADDED
+_NEVER = "\uffff"  # stands for a delimiter that the message does not declare: no text holds this noncharacter
+_CONTROLS = {code: "�" for code in (*range(9), 11, 12, *range(14, 32), 127)}
+
+
+def row_of(segment: Segment) -> Row:
+    """A segment's fields with empty ones behind, so that no builder has to count."""
+    return segment.fields + _PADDING
+
+
+class Reading:
+    """The state of one conversion."""
+
+    def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
+        self.header = header = row_of(message.segments[0])
+        self.separators = marks = message.separators
+        self.component, self.repetition = marks.component or _NEVER, marks.repetition or _NEVER
+        self.subcomponent, self.escape = marks.subcomponent or _NEVER, marks.escape or _NEVER
+        self.decode = message.decode
+        self.context = context
+        self.sender = sender = context.sender or self.part(header[4]) or self.part(header[3]) or "unknown"
+        self.dialect: Dialect = dialect_of(marks, sender, tables, context.received_at)
+        self.message_offset = offset_of(self.part(header[7]))
+        self.findings: list[Finding] = []
+        self.entries: list[Json] = []
+        self.resources: dict[str, Json] = {}
+        self.times: dict[str, tuple[str, str]] = {}
+        self.actors: dict[tuple[str, ...], list[Json]] = {}
+        self.counts: dict[str, int] = {}
+        self.meta: Json | None = _tags(self.part(header[11]))
+
+    @cached_property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of the sender's clock, when the channel declares it."""
+        return ZoneInfo(self.context.timezone) if self.context.timezone else None
+
+    def part(self, raw: str) -> str:
+        """The first component of a field's first repetition, decoded."""
+        if not raw:
+            return ""
+        return self.text(raw.split(self.repetition, 1)[0].split(self.component, 1)[0])
+
+    def parts(self, raw: str, least: int) -> list[str]:
+        """The components of one repetition, still encoded, with empty ones behind up to `least`."""
+        parts = raw.split(self.component)
+        missing = least - len(parts)
+        return parts + [""] * missing if missing > 0 else parts
+
+    def texts(self, raw: str, least: int) -> list[str]:
+        """The components of one repetition, decoded and trimmed, with empty ones behind up to `least`."""
+        parts = raw.split(self.component)
+        if self.escape in raw or '"' in raw or not raw.isprintable():
+            parts = [self.text(part) for part in parts]
+        elif " " in raw:
+            parts = [part.strip() for part in parts]
+        missing = least - len(parts)
+        return parts + [""] * missing if missing > 0 else parts
+
+    def repetitions(self, raw: str) -> list[str]:
+        """The repetitions of a field that say something."""
+        if self.repetition not in raw:
+            return [raw] if raw and raw != '""' else []
+        return [part for part in raw.split(self.repetition) if part and part != '""']
+
+    def text(self, raw: str) -> str:
+        """Decoded, trimmed text; the null value `""` says nothing."""
+        if not raw or raw == '""':
+            return ""
+        if self.escape in raw or not raw.isprintable():
+            raw = self.exact(raw)
+        return raw.strip()
+
+    def exact(self, raw: str) -> str:
+        """Decoded text with its spaces; control characters that FHIR forbids become U+FFFD."""
+        if self.escape in raw:
+            raw = self.decode(raw)
+        return raw if raw.isprintable() else raw.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
+
+    def find(self, code: str, where: str, subject: str = "") -> None:
+        """Report something that a person should know."""
+        self.findings.append(Finding(code, where, TEXTS[code], subject))
+
+    def numbered(self, name: str) -> str:
+        """The name with how often it was there before in this message: what tells repeated results apart."""
+        count = self.counts.get(name, 0)
+        self.counts[name] = count + 1
+        return f"{name}\x1f{count}"
+
+    def put(self, resource: Json) -> Json:
+        """Add a resource to write; a reference to it. Writing one id twice would fail the transaction: first wins."""
+        url = f"{resource['resourceType']}/{resource['id']}"
+        if url not in self.resources:
+            self.resources[url] = resource
+            if self.meta is not None:
+                resource["meta"] = self.meta
+            request = {"method": "PUT", "url": url}
+            self.entries.append({"fullUrl": "urn:uuid:" + resource["id"], "resource": resource, "request": request})
+        return {"reference": url}
+
+
+def compact(resource: Json) -> Json:
+    """A resource without its empty elements: FHIR forbids empty strings, arrays and objects."""
+    return {name: value for name, value in resource.items() if value or value is False}
+
+
+def _tags(processing: str) -> Json | None:
+    """Training and debugging messages mark everything they write, so that it cannot pass for production."""
+    if processing in ("", "P"):
+        return None
+    return {"tag": [{"system": TERMINOLOGY + "v2-0103", "code": processing}]}

@@ -1,0 +1,33 @@
+"""MSH as MessageHeader: what is certain of a message that holds nothing but its header."""
+
+from __future__ import annotations
+
+from mappings.hl7v2_fhir.ids import stable
+from mappings.hl7v2_fhir.reading import Reading
+from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY, Json, absent_extension
+
+
+def message_header(reading: Reading) -> Json:
+    """Write the MessageHeader; a reference to it. An end without an address says that it has none: FHIR requires one."""
+    header = reading.header
+    key = stable("MessageHeader", reading.sender, reading.part(header[10]))
+    found: Json = {"resourceType": "MessageHeader", "id": key}
+    event = reading.texts(header[9], 2)[1]
+    found["eventCoding"] = (
+        {"system": TERMINOLOGY + "v2-0003", "code": event} if event else {"extension": [absent_extension("unknown")]}
+    )
+    if header[5]:
+        found["destination"] = [_end(reading, header[5])]
+    found["source"] = _end(reading, header[3])
+    return reading.put(found)
+
+
+def _end(reading: Reading, raw: str) -> Json:
+    """An application (HD): its name, and its address where the HD is one."""
+    namespace, universal, kind = reading.texts(raw, 3)[:3]
+    found: Json = {"name": namespace} if namespace else {}
+    if universal:
+        found["endpoint"] = reading.dialect.authority("", universal, kind)
+    else:
+        found["_endpoint"] = {"extension": [absent_extension("unknown")]}
+    return found

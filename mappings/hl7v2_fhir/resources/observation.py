@@ -1,0 +1,207 @@
+"""OBX as Observation: status, code, value, unit, range, flags, time, performers and notes of one result.
+
+A status is never better than the message says, a value never comes with a reason for its absence, and every field of
+a result is found in its own resource.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from mappings.hl7v2_fhir.datatypes.attachments import embedded, pointed
+from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
+from mappings.hl7v2_fhir.datatypes.identifiers import entity
+from mappings.hl7v2_fhir.datatypes.notes import annotated
+from mappings.hl7v2_fhir.datatypes.quantities import Unit, unit_extension
+from mappings.hl7v2_fhir.datatypes.times import put_time
+from mappings.hl7v2_fhir.datatypes.values import Put, text_of
+from mappings.hl7v2_fhir.reading import PADDED, Reading, Row
+from mappings.hl7v2_fhir.resources.pattern import Pattern
+from mappings.hl7v2_fhir.resources.people import organization, practitioners, producer, role
+from mappings.hl7v2_fhir.structure import Result
+from mappings.hl7v2_fhir.vocabulary import OWN, STANDARD, TERMINOLOGY, Json, absent, own_text
+
+_VALUE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
+_DIRECTOR: Json = {"coding": [{"system": TERMINOLOGY + "v2-0912", "code": "MDIR"}]}
+
+
+_QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSampledData"})
+
+#: Rows without any field behind OBX-14 are shorter.
+_SHORT = PADDED + 15
+
+
+class Setting:
+    """What the results of one order share: the references and times that a result does not say itself."""
+
+    __slots__ = ("attachments", "effective", "shared", "specimen", "specimens", "subject")
+
+    def __init__(self, subject: Json | None, encounter: Json | None) -> None:
+        self.subject = subject
+        self.shared: Json = {}
+        if subject:
+            self.shared["subject"] = subject
+        if encounter:
+            self.shared["encounter"] = encounter
+        self.effective: Json = {}
+        self.specimen: Json | None = None
+        self.specimens: dict[int, Json] = {}
+        self.attachments: list[Json] | None = None
+
+
+def observation(reading: Reading, result: Result, setting: Setting, pattern: Pattern, key: str) -> Json:
+    """Write one Observation with the id `key`; a reference to it."""
+    if pattern.said == "U" and not any(reading.text(value) for value in result.values):
+        return _finalise(reading, key)
+    row = result.row
+    found: Json = {"resourceType": "Observation", "id": key, **pattern.elements, **setting.shared}
+    _effective(reading, found, row[14], result.number, setting)
+    for code, field, subject in pattern.findings:
+        reading.find(code, f"OBX[{result.number}]-{field}", subject)
+    extensions = list(pattern.extensions)
+    if not _value(reading, found, result, pattern, extensions, setting):
+        found["dataAbsentReason"] = pattern.absent
+    if pattern.unit.whole is not None:
+        _keep_unit(found, pattern.unit, extensions)
+    if len(row) > _SHORT:
+        _performers(reading, found, row)
+        _rest(reading, found, row, extensions, result.number)
+    if result.notes and (notes := annotated(reading, result.notes)):
+        found["note"] = notes
+    if specimen := setting.specimens.get(result.specimen.number) if result.specimen else setting.specimen:
+        found["specimen"] = specimen
+    if extensions:
+        found["extension"] = extensions
+    return reading.put(found)
+
+
+def _finalise(reading: Reading, key: str) -> Json:
+    """Change the status of the stored Observation and nothing else (JSON Patch, FHIR R4 3.1.0.4)."""
+    url = f"Observation/{key}"
+    if url not in reading.resources:
+        patch = base64.b64encode(b'[{"op":"replace","path":"/status","value":"final"}]').decode()
+        binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": patch}
+        reading.resources[url] = binary
+        reading.entries.append({"resource": binary, "request": {"method": "PATCH", "url": url}})
+    return {"reference": url}
+
+
+def _effective(reading: Reading, found: Json, raw: str, number: int, setting: Setting) -> None:
+    """OBX-14, else what the order or its specimen says."""
+    if known := reading.times.get(raw):
+        value, fault = known
+        if not fault:
+            found["effectiveDateTime"] = value
+            return
+    put_time(reading, found, "effectiveDateTime", raw, f"OBX[{number}]-14")
+    if "effectiveDateTime" not in found and "_effectiveDateTime" not in found:
+        found.update(setting.effective)
+
+
+def _value(
+    reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
+) -> bool:
+    """Write what OBX-5 says; False when it says nothing."""
+    if pattern.put is not None:
+        return _typed(reading, found, result, pattern.put, pattern.unit)
+    if pattern.document:
+        return _documents(reading, found, result, pattern.kind, extensions, setting)
+    if text := text_of(reading, result.values):
+        found["valueString"] = text
+    return bool(text)
+
+
+def _typed(reading: Reading, found: Json, result: Result, put: Put, unit: Unit) -> bool:
+    """A value of a type with its own element; repetitions become components, so that none is the only one."""
+    raw = result.row[5]
+    if not raw or raw == '""':
+        return False
+    before = len(found)
+    if reading.repetition not in raw:
+        put(reading, found, raw, unit, result.number)
+        return len(found) > before
+    parts: list[Json] = []
+    for repetition in reading.repetitions(raw):
+        part: Json = {}
+        put(reading, part, repetition, unit, result.number)
+        if part:
+            parts.append(part)
+    if len(parts) == 1:
+        found.update(parts[0])
+    elif parts:
+        found["component"] = [{"code": found["code"], **part} for part in parts]
+    return bool(parts)
+
+
+def _documents(
+    reading: Reading, found: Json, result: Result, kind: str, extensions: list[Json], setting: Setting
+) -> bool:
+    """ED and RP: the documents go to the report; without one they stay here as R5 has them."""
+    title = found["code"].get("text", "")
+    made = []
+    for raw in reading.repetitions(result.values[0]):
+        attachment, good = embedded(reading, raw, title) if kind == "ED" else (pointed(reading, raw, title), True)
+        if not good:
+            reading.find("attachment_invalid", f"OBX[{result.number}]-5")
+        if attachment:
+            made.append(attachment)
+    if not made:
+        return False
+    if setting.attachments is None:
+        extensions += ({"url": _VALUE, "valueAttachment": attachment} for attachment in made)
+        reason = "The value is a document in an extension of this resource"
+    else:
+        setting.attachments += made
+        reason = "The value is a document in DiagnosticReport.presentedForm"
+    found["dataAbsentReason"] = {**absent("unsupported"), "text": reason}
+    return True
+
+
+def _keep_unit(found: Json, unit: Unit, extensions: list[Json]) -> None:
+    """Keep a unit whole where no quantity carries it, or carries less of it."""
+    carried = not _QUANTITIES.isdisjoint(found) or any("valueQuantity" in part for part in found.get("component", ()))
+    if unit.whole is not None and not carried:
+        extensions.append(unit_extension(unit.whole))
+    elif unit.kept is not None:
+        extensions.append(unit.kept)
+
+
+def _performers(reading: Reading, found: Json, row: Row) -> None:
+    """OBX-23 (else 15) the laboratory, OBX-25 its director there, OBX-16 who is responsible."""
+    if not (row[15] or row[16] or row[23] or row[25]):
+        return
+    made = producer(reading, row[15])
+    place = organization(reading, row[23], row[24]) if row[23] else None
+    people = practitioners(reading, row[16])
+    directors = [role(reading, person, place or made, _DIRECTOR) for person in practitioners(reading, row[25])]
+    performers: list[Json] = []
+    for actor in (place, made, *directors, *people):
+        if actor and actor not in performers:
+            performers.append(actor)
+    if performers:
+        found["performer"] = performers
+
+
+def _rest(reading: Reading, found: Json, row: Row, extensions: list[Json], number: int) -> None:
+    """The fields that few results have: method, device, analysis time, site, identifier, release."""
+    if row[19]:
+        extensions.append(_analysed(reading, row[19], number))
+    if row[21] and (made := entity(reading, row[21], "FILL")):
+        found["identifier"] = [made]
+    if row[20] and (site := concept(reading, row[20].split(reading.repetition, 1)[0])):
+        found["bodySite"] = site
+    if row[17] and (methods := concepts(reading, row[17])):
+        found["method"] = methods[0]
+        extensions += ({"url": OWN + "v2-method", "valueCodeableConcept": more} for more in methods[1:])
+    if row[18] and (device := entity(reading, row[18].split(reading.repetition, 1)[0])):
+        found["device"] = {"identifier": device}
+    extensions += (own_text("v2-release", text) for text in (reading.text(row[26]),) if text)
+
+
+def _analysed(reading: Reading, raw: str, number: int) -> Json:
+    """OBX-19, the time of the analysis; what is no time stays as text."""
+    found: Json = {"url": STANDARD + "observation-analysis-date-time"}
+    put_time(reading, found, "valueDateTime", raw, f"OBX[{number}]-19")
+    if "valueDateTime" in found and "_valueDateTime" not in found:
+        return found
+    return own_text("v2-analysis-time", reading.text(raw))

@@ -1,0 +1,103 @@
+"""ORC and OBR as ServiceRequest: who asked for what, under which numbers, and what became of it."""
+
+from __future__ import annotations
+
+from mappings.hl7v2_fhir.datatypes.codes import Coded, concepts, status_extension
+from mappings.hl7v2_fhir.datatypes.identifiers import entity, pair
+from mappings.hl7v2_fhir.datatypes.notes import annotated
+from mappings.hl7v2_fhir.datatypes.times import put_time
+from mappings.hl7v2_fhir.reading import Reading, Row, compact
+from mappings.hl7v2_fhir.resources.people import organization, practitioners, role
+from mappings.hl7v2_fhir.structure import Order
+from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension
+
+_NONE: Row = [""] * 64
+_DONE = frozenset({"final", "corrected", "amended", "appended"})
+
+
+class Numbers:
+    """The numbers of one order: the placer's and the filler's, from OBR or, where it has none, from its ORC."""
+
+    __slots__ = ("all", "filler", "placer")
+
+    def __init__(self, reading: Reading, order: Order) -> None:
+        orc = order.orc.row if order.orc else _NONE
+        self.placer = entity(reading, order.row[2] or orc[2], "PLAC")
+        self.filler = entity(reading, order.row[3] or orc[3], "FILL")
+        self.all = [number for number in (self.placer, self.filler) if number]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What names the order in stable ids: the filler's number, else the placer's; empty when there is neither."""
+        number = self.filler or self.placer
+        return (number["system"], number["value"]) if number else ()
+
+
+def service_request(reading: Reading, order: Order, numbers: Numbers, code: Coded, key: str, report: Json) -> Json:
+    """Write the ServiceRequest; a reference to it. It takes subject, encounter and specimen from the report."""
+    row = order.row
+    orc = order.orc.row if order.orc else _NONE
+    where = f"OBR[{order.number}]"
+    found: Json = {"resourceType": "ServiceRequest", "id": key, "identifier": numbers.all}
+    if orc[4]:
+        found["requisition"] = entity(reading, orc[4], "PGN") or pair(reading, orc[4], 0, "PGN")
+    _status(reading, found, orc, report["status"])
+    found["intent"] = "reflex-order" if reading.text(row[11]) == "G" else "order"
+    if priority := PRIORITY.get(_priority(reading, row, orc)):
+        found["priority"] = priority
+    found["code"] = code.concept
+    found["subject"] = report.get("subject") or {"extension": [absent_extension("unknown")]}  # the element is required
+    if "encounter" in report:
+        found["encounter"] = report["encounter"]
+    put_time(reading, found, "authoredOn", orc[9], where + "-ORC-9")
+    if requester := _requester(reading, row, orc):
+        found["requester"] = requester
+    if row[31]:
+        found["reasonCode"] = concepts(reading, row[31])
+    if "specimen" in report:
+        found["specimen"] = report["specimen"]
+    notes = annotated(reading, order.orc.notes) if order.orc and order.orc.notes else []
+    if order.notes:
+        notes = notes + annotated(reading, order.notes)
+    found["note"] = notes
+    return reading.put(compact(found))
+
+
+def _status(reading: Reading, found: Json, orc: Row, report: str) -> None:
+    """ORC-5; only when it is empty ORC-1; for results (RE) and without ORC what the report says."""
+    said = reading.part(orc[5])
+    control = reading.part(orc[1])
+    if said:
+        found["status"] = ORDER_STATUS.get(said, "unknown")
+        if said not in ORDER_STATUS:
+            reading.find("status_unknown", "ORC-5")
+            found["_status"] = status_extension(said, "v2-0038", False)
+    elif control in ORDER_CONTROL:
+        found["status"] = ORDER_CONTROL[control]
+    else:
+        found["status"] = "completed" if report in _DONE else "unknown"
+
+
+def _priority(reading: Reading, row: Row, orc: Row) -> str:
+    """OBR-5, else the sixth component of quantity/timing (OBR-27, ORC-7), where it stood before TQ1."""
+    if row[5]:
+        return reading.part(row[5])
+    timing = row[27] or orc[7]
+    return reading.text(reading.parts(timing.split(reading.repetition, 1)[0], 6)[5]) if timing else ""
+
+
+def _requester(reading: Reading, row: Row, orc: Row) -> Json | None:
+    people = practitioners(reading, row[16] or orc[12])
+    if not people:
+        return None
+    place = organization(reading, orc[21], orc[22]) if orc[21] else None
+    return role(reading, people[0], place, None, orc[14]) if place else people[0]
+
+
+def parent_numbers(reading: Reading, order: Order) -> list[Json]:
+    """OBR-29: the numbers of the order that this one came out of."""
+    raw = order.row[29].split(reading.repetition, 1)[0]
+    if not raw or raw == '""':
+        return []
+    found = (pair(reading, raw, 1, "FILL"), pair(reading, raw, 0, "PLAC"))
+    return [number for number in found if number]

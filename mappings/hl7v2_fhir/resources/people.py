@@ -1,0 +1,145 @@
+"""XCN, CNN and NDL as Practitioner, XON and OBX-23 to 25 as Organization and PractitionerRole.
+
+One actor is one resource: the same fields give the same references, and repetitions that name one person with several
+identifiers are one Practitioner. Who has no identifier is a name to show, not a resource: two people may share it.
+"""
+
+from __future__ import annotations
+
+from mappings.hl7v2_fhir.datatypes.codes import concept
+from mappings.hl7v2_fhir.datatypes.identifiers import identifier
+from mappings.hl7v2_fhir.datatypes.names import addresses, person_name, shown, telecoms
+from mappings.hl7v2_fhir.ids import stable
+from mappings.hl7v2_fhir.reading import Reading, compact
+from mappings.hl7v2_fhir.vocabulary import CLIA, Json
+
+
+def practitioners(reading: Reading, raw: str) -> list[Json]:
+    """References to the people of an XCN field."""
+    if not raw or raw == '""':
+        return []
+    found = reading.actors.get(("XCN", raw))
+    if found is None:
+        found = reading.actors["XCN", raw] = _practitioners(reading, raw)
+    return found
+
+
+def _practitioners(reading: Reading, raw: str) -> list[Json]:
+    people: list[tuple[Json | None, list[Json]]] = []
+    for repetition in reading.repetitions(raw):
+        name, number = _person(reading, reading.parts(repetition, 13))
+        same = next((numbers for other, numbers in people if name is not None and other == name), None)
+        if same is None:
+            people.append((name, [number] if number else []))
+        elif number and number not in same:
+            same.append(number)
+    return [_reference(reading, name, numbers) for name, numbers in people if name or numbers]
+
+
+def interpreters(reading: Reading, raw: str) -> list[Json]:
+    """References to the people of an NDL field, whose name (CNN) stands in subcomponents; tolerates an XCN."""
+    found = []
+    for repetition in reading.repetitions(raw):
+        first = repetition.split(reading.component, 1)[0]
+        if reading.subcomponent not in first:
+            found += practitioners(reading, repetition)
+            continue
+        parts = first.split(reading.subcomponent) + [""] * 11
+        hd = reading.subcomponent.join(parts[8:11])
+        person = [*parts[:8], hd, "", "", "", ""]
+        name, number = _person(reading, person)
+        found.append(_reference(reading, name, [number] if number else []))
+    return found
+
+
+def _person(reading: Reading, parts: list[str]) -> tuple[Json | None, Json | None]:
+    """Name and number of one XCN."""
+    name = person_name(reading, parts[1:7])
+    value = reading.text(parts[0])
+    return name, identifier(reading, value, parts[8], reading.text(parts[12])) if value else None
+
+
+def _reference(reading: Reading, name: Json | None, numbers: list[Json]) -> Json:
+    if not numbers:
+        return {"display": shown(name or {}).strip()}
+    key = stable("Practitioner", numbers[0]["system"], numbers[0]["value"])
+    person: Json = {"resourceType": "Practitioner", "id": key, "identifier": numbers}
+    if name:
+        person["name"] = [name]
+    return reading.put(person)
+
+
+def organization(reading: Reading, raw: str, address: str = "") -> Json | None:
+    """A reference to the organization of an XON field, or of a CWE that names one (OBX-15)."""
+    raw = raw.split(reading.repetition, 1)[0]
+    if not raw or raw == '""':
+        return None
+    key = ("XON", raw, address)
+    found = reading.actors.get(key)
+    if found is None:
+        made = _organization(reading, raw, address)
+        found = reading.actors[key] = [made] if made else []
+    return found[0] if found else None
+
+
+def _organization(reading: Reading, raw: str, address: str) -> Json | None:
+    parts = reading.parts(raw, 10)
+    name, value = reading.text(parts[0]), reading.text(parts[9]) or reading.text(parts[2])
+    number = identifier(reading, value, parts[5], reading.text(parts[6])) if value else None
+    return _write_organization(reading, name, number, addresses(reading, address))
+
+
+def producer(reading: Reading, raw: str) -> Json | None:
+    """A reference to the laboratory of OBX-15, a coded element; a CLIA number is one of the CLIA register."""
+    if not raw or raw == '""':
+        return None
+    key = ("OBX-15", raw)
+    found = reading.actors.get(key)
+    if found is None:
+        made = _producer(reading, raw)
+        found = reading.actors[key] = [made] if made else []
+    return found[0] if found else None
+
+
+def _producer(reading: Reading, raw: str) -> Json | None:
+    said = concept(reading, raw.split(reading.repetition, 1)[0])
+    if said is None:
+        return None
+    coding = said.get("coding", [{}])[0]
+    number = None
+    if "code" in coding:
+        system = CLIA if reading.text(reading.parts(raw, 3)[2]) == "CLIA" else coding.get("system", "")
+        number = {"system": system or reading.dialect.authority("", "", ""), "value": coding["code"]}
+    return _write_organization(reading, said.get("text", ""), number, [])
+
+
+def _write_organization(reading: Reading, name: str, number: Json | None, places: list[Json]) -> Json | None:
+    if number:
+        key = stable("Organization", number["system"], number["value"])
+    elif name:
+        key = stable("Organization", reading.sender, name.casefold())
+    else:
+        return None
+    identifiers = [number] if number else []
+    return reading.put(
+        compact({"resourceType": "Organization", "id": key, "identifier": identifiers, "name": name, "address": places})
+    )
+
+
+def role(reading: Reading, person: Json, place: Json | None, code: Json | None, telecom: str = "") -> Json:
+    """A reference to what a person is at an organization; to the person where there is nothing to add."""
+    if not place and not code:
+        return person
+    named = [str(part) for part in (person, place, code)]
+    return reading.put(
+        compact(
+            {
+                "resourceType": "PractitionerRole",
+                "id": stable("PractitionerRole", *named),
+                "practitioner": person,
+                "organization": place,
+                "code": [code] if code else [],
+                "telecom": telecoms(reading, telecom, "work"),
+            }
+        )
+    )

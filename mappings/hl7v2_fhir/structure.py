@@ -1,0 +1,160 @@
+"""The groups of a result message: which note, specimen and result belongs to which order and patient.
+
+One pass in the message's own order; nothing is dropped: a note belongs to the segment before it, a result after a
+specimen is the specimen's, a result before any order is the patient's.
+"""
+
+from __future__ import annotations
+
+from engine.formats.hl7v2 import Message
+from mappings.hl7v2_fhir.reading import Row, row_of
+
+_TEXT = ("TX", "FT")
+_SAME = (2, 3, 4, 6, 7, 8, 11, 14, 15, 23)
+"""The OBX fields that two lines of one text share."""
+
+
+class Noted:
+    """A segment with the notes that follow it. `number` counts segments of its name in the message, from 1."""
+
+    __slots__ = ("notes", "number", "row")
+
+    def __init__(self, row: Row, number: int) -> None:
+        self.row = row
+        self.number = number
+        self.notes: list[Row] = []
+
+
+class Result(Noted):
+    """One OBX; for a text that goes on in the next OBX, all its lines."""
+
+    __slots__ = ("specimen", "values")
+
+    def __init__(self, row: Row, number: int, specimen: Noted | None) -> None:
+        super().__init__(row, number)
+        self.values = [row[5]]
+        self.specimen = specimen
+
+
+class Order(Noted):
+    """One OBR with its ORC, specimens and results."""
+
+    __slots__ = ("orc", "results", "specimens")
+
+    def __init__(self, row: Row, number: int, orc: Noted | None) -> None:
+        super().__init__(row, number)
+        self.orc = orc
+        self.results: list[Result] = []
+        self.specimens: list[Noted] = []
+
+
+class Person(Noted):
+    """One PID with its visit, orders, and results that stand before any order."""
+
+    __slots__ = ("orders", "results", "visit")
+
+    def __init__(self, row: Row, number: int) -> None:
+        super().__init__(row, number)
+        self.visit: Noted | None = None
+        self.orders: list[Order] = []
+        self.results: list[Result] = []
+
+
+class _Walk:
+    """Where the pass stands."""
+
+    def __init__(self, specimen_first: bool) -> None:
+        self.specimen_first = specimen_first
+        self.people: list[Person] = []
+        self.owner: Noted | None = None
+        self.last: Result | None = None
+        self.orc: Noted | None = None
+        self.controls: list[tuple[Person, Noted]] = []
+        self.order: Order | None = None
+        self.specimen: Noted | None = None
+        self.early: list[Noted] = []
+
+    def person(self) -> Person:
+        """The patient of now; one without fields where a message has no PID."""
+        if not self.people:
+            self.people.append(Person([""] * 64, 0))
+        return self.people[-1]
+
+    def pid(self, row: Row, number: int) -> None:
+        self.owner = person = Person(row, number)
+        self.people.append(person)
+        self.orc = self.order = self.specimen = None
+
+    def pv1(self, row: Row, number: int) -> None:
+        """The first visit is the patient's; notes of another one stay with the patient."""
+        self.owner = person = self.person()
+        if person.visit is None:
+            self.owner = person.visit = Noted(row, number)
+
+    def control(self, row: Row, number: int) -> None:
+        """ORC stands before its OBR, in OUL after it: then the OBR has none and no result yet."""
+        self.owner = orc = Noted(row, number)
+        self.controls.append((self.person(), orc))
+        order = self.order
+        if order is not None and order.orc is None and self.early and not order.results:
+            order.orc = orc
+        else:
+            self.orc, self.order = orc, None
+
+    def request(self, row: Row, number: int) -> None:
+        self.owner = self.order = order = Order(row, number, self.orc)
+        order.specimens += self.early
+        if not self.specimen_first:
+            self.early = []
+        self.specimen = None
+        self.person().orders.append(order)
+
+    def sample(self, row: Row, number: int) -> None:
+        self.owner = self.specimen = specimen = Noted(row, number)
+        if self.specimen_first or self.order is None:
+            if self.order is not None:
+                self.early, self.order, self.orc = [], None, None
+            self.early.append(specimen)
+        else:
+            self.order.specimens.append(specimen)
+
+    def result(self, row: Row, number: int) -> None:
+        last = self.last
+        if last is not None and row[2] in _TEXT and all(row[i] == last.row[i] for i in _SAME):
+            last.values.append(row[5])
+            return
+        self.owner = self.last = found = Result(row, number, self.specimen)
+        (self.order or self.person()).results.append(found)
+
+    def note(self, row: Row) -> None:
+        (self.owner or self.person()).notes.append(row)
+
+    def finish(self) -> None:
+        """The notes of an ORC that no OBR follows stay with the patient."""
+        taken = {id(order.orc) for person in self.people for order in person.orders}
+        for person, orc in self.controls:
+            if orc.notes and id(orc) not in taken:
+                person.notes += orc.notes
+
+
+def structure(message: Message) -> list[Person]:
+    """The patients of a result message with all that belongs to them."""
+    walk = _Walk(specimen_first=message.segments[0].components(9)[0] == "OUL")
+    counts: dict[str, int] = {}
+    for segment in message.segments:
+        name = segment.name
+        if name == "OBX":
+            counts[name] = counts.get(name, 0) + 1
+            walk.result(row_of(segment), counts[name])
+            continue
+        walk.last = None
+        if name == "NTE":
+            walk.note(row_of(segment))
+        elif take := _GROUPS.get(name):
+            counts[name] = counts.get(name, 0) + 1
+            take(walk, row_of(segment), counts[name])
+    walk.finish()
+    return walk.people
+
+
+_GROUPS = {"PID": _Walk.pid, "PV1": _Walk.pv1, "ORC": _Walk.control, "OBR": _Walk.request, "SPM": _Walk.sample}

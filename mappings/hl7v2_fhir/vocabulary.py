@@ -1,0 +1,85 @@
+"""The fixed code maps of HL7 v2 to FHIR R4, read once from the shipped tables.
+
+Data, not code: which v2 code means which FHIR code stands in mappings/tables/*.csv and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from mappings.lookup import SHIPPED
+from mappings.tables import read_table
+
+Json = dict[str, Any]
+"""A FHIR element or resource as it will be written."""
+
+
+def _codes(name: str) -> dict[str, str]:
+    """The codes of a shipped table: local code to FHIR code."""
+    return {code: mapped.code for code, mapped in read_table(SHIPPED / f"{name}.csv").plain.items()}
+
+
+def _codings(name: str) -> dict[str, Json]:
+    """A shipped table as whole codings."""
+    return {
+        code: {"system": mapped.system, "code": mapped.code, "display": mapped.display}
+        for code, mapped in read_table(SHIPPED / f"{name}.csv").plain.items()
+    }
+
+
+OBSERVATION_STATUS: Mapping[str, str] = _codes("observation-status")
+REPORT_STATUS: Mapping[str, str] = _codes("report-status")
+ORDER_STATUS: Mapping[str, str] = _codes("order-status")
+ORDER_CONTROL: Mapping[str, str] = _codes("order-control")
+SEX: Mapping[str, str] = _codes("administrative-sex")
+NAME_USE: Mapping[str, str] = _codes("name-use")
+ADDRESS_USE: Mapping[str, str] = _codes("address-use")
+TELECOM_SYSTEM: Mapping[str, str] = _codes("telecom-system")
+TELECOM_USE: Mapping[str, str] = _codes("telecom-use")
+PRIORITY: Mapping[str, str] = _codes("priority")
+ISO_UNITS: Mapping[str, str] = _codes("iso-plus-units")
+ATTACHMENT_TYPE: Mapping[str, str] = _codes("attachment-type")
+MEDIA_GROUP: Mapping[str, str] = _codes("media-group")
+CODE_SYSTEMS: Mapping[str, str] = _codes("code-systems")
+IDENTIFIER_SYSTEMS: Mapping[str, str] = _codes("identifier-systems")
+INTERPRETATION: Mapping[str, Json] = _codings("interpretation")
+PATIENT_CLASS: Mapping[str, Json] = _codings("patient-class")
+MARITAL_STATUS: Mapping[str, Json] = _codings("marital-status")
+SECTION: Mapping[str, Json] = _codings("diagnostic-section")
+SECTION_CATEGORY: Mapping[str, Json] = _codings("section-category")
+
+#: Observation statuses of HL7 table 0085 that the FHIR code says completely: the others keep the v2 code beside it.
+EXACT_STATUS = frozenset("ACFP")
+
+TERMINOLOGY = "http://terminology.hl7.org/CodeSystem/"
+STANDARD = "http://hl7.org/fhir/StructureDefinition/"
+OWN = "https://interlock.example/fhir/StructureDefinition/"
+"""Where this project's own extensions are named: v2-time, v2-unit, v2-status."""
+
+UCUM = "http://unitsofmeasure.org"
+US_NPI = "http://hl7.org/fhir/sid/us-npi"
+US_SSN = "http://hl7.org/fhir/sid/us-ssn"
+CLIA = "urn:oid:2.16.840.1.113883.4.7"
+
+
+def absent(reason: str) -> Json:
+    """A dataAbsentReason."""
+    return {"coding": [{"system": TERMINOLOGY + "data-absent-reason", "code": reason}]}
+
+
+def absent_extension(reason: str) -> Json:
+    """The extension that stands where a required element has no value."""
+    return {"url": STANDARD + "data-absent-reason", "valueCode": reason}
+
+
+@lru_cache(maxsize=256)
+def typed(code: str) -> Json:
+    """The type of an identifier (HL7 table 0203); shared, so nobody may change it."""
+    return {"coding": [{"system": TERMINOLOGY + "v2-0203", "code": code}]}
+
+
+def own_text(name: str, text: str) -> Json:
+    """An extension of this project that keeps text which FHIR has no element for."""
+    return {"url": OWN + name, "valueString": text}

@@ -1,0 +1,26 @@
+"""What every test may use: the shared corpus, and the rule "skip on a laptop, fail in CI"."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def missing(reason: str) -> None:
+    """Skip on a laptop with the reason; fail in CI, where everything must be there."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the corpus and the anchors, named by INTERLOCK_SHARED."""
+    folder = Path(os.environ.get("INTERLOCK_SHARED", ROOT.parent / "shared"))
+    if not (folder / "corpus").is_dir():
+        missing(f"the shared corpus is not at {folder}; set INTERLOCK_SHARED to read it")
+    return folder

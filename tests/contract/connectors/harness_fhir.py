@@ -1,0 +1,113 @@
+"""FHIR over HTTP for the contract suite: the payloads are wrapped into transactions on their way."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+
+from engine.connectors import fhir
+from engine.errors import Weight
+from engine.model import Outcome
+from engine.ports import Destination, Sending
+from engine.wiring import DestinationSpec
+
+from . import harness_http
+from .http_peer import answer
+
+KIND = "application/fhir+json"
+
+
+def bundle(*entries: str) -> bytes:
+    """A transaction-response whose entries have these statuses."""
+    responses = [{"response": {"status": status}} for status in entries]
+    return json.dumps({"resourceType": "Bundle", "type": "transaction-response", "entry": responses}).encode()
+
+
+def issue(code: str) -> bytes:
+    """An OperationOutcome that says error."""
+    problem = {"severity": "error", "code": code, "diagnostics": "names a patient"}
+    return json.dumps({"resourceType": "OperationOutcome", "issue": [problem]}).encode()
+
+
+SHOWS = {
+    **harness_http.SHOWS,
+    "entry refused": answer("200 OK", bundle("201 Created", "422 Unprocessable"), KIND),
+    "entry busy": answer("200 OK", bundle("201", "503"), KIND),
+    "entry without a status": answer("200 OK", bundle("200", ""), KIND),
+    "entry busy and entry refused": answer("200 OK", bundle("503", "400"), KIND),
+    "outcome invalid": answer("422 Unprocessable Content", issue("invalid"), KIND),
+    "outcome in a 200": answer("200 OK", issue("processing"), KIND),
+    "locked in a 200": answer("200 OK", issue("lock-error"), KIND),
+    "no JSON": answer("200 OK", b"taken, thanks", "text/plain"),
+    "no object": answer("200 OK", b"[]", KIND),
+}
+WEIGHTS = {
+    **harness_http.WEIGHTS,
+    "entry refused": Weight.PERMANENT,
+    "entry busy": Weight.TRANSIENT,
+    "entry without a status": Weight.AMBIGUOUS,
+    "entry busy and entry refused": Weight.PERMANENT,
+    "outcome invalid": Weight.PERMANENT,
+    "outcome in a 200": Weight.PERMANENT,
+    "locked in a 200": Weight.TRANSIENT,
+    "no JSON": Weight.AMBIGUOUS,
+    "no object": Weight.AMBIGUOUS,
+}
+
+
+def wrap(payload: bytes) -> bytes:
+    """A transaction with these bytes in a Binary."""
+    resource = {"resourceType": "Binary", "id": "b1", "data": base64.b64encode(payload).decode()}
+    entry = {"resource": resource, "request": {"method": "PUT", "url": "Binary/b1"}}
+    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+
+
+def unwrap(body: bytes) -> bytes:
+    """What `wrap` was given; GET requests carry nothing."""
+    return base64.b64decode(json.loads(body)["entry"][0]["resource"]["data"]) if body else b""
+
+
+class _Wrapping:
+    """The destination, fed with the suite's payloads as FHIR."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+        self.test = inner.test
+        self.close = inner.close
+
+    async def deliver(self, payload: bytes, sending: Sending) -> Outcome:
+        return await self._inner.deliver(wrap(payload), replace(sending, content_type=KIND))
+
+    async def ask(self, payload: bytes, sending: Sending) -> Outcome | None:
+        return await self._inner.ask(wrap(payload), replace(sending, content_type=KIND))
+
+
+class FhirSource(harness_http.HttpSource):
+    name = "fhir"
+    listen = "fhir+http://127.0.0.1:0/fhir"
+    kind = KIND
+
+
+class FhirDestination(harness_http.HttpDestination):
+    name = "fhir"
+    answers = WEIGHTS
+    scheme = "fhir+http"
+
+    def shows(self) -> dict[str, bytes]:
+        return SHOWS
+
+    def connect(self, spec: DestinationSpec) -> Destination:
+        return _Wrapping(fhir.destination("c", spec))
+
+    @property
+    def received(self) -> list[bytes]:  # type: ignore[override]
+        return [unwrap(body) for body in self.peer.received]
+
+    @received.setter
+    def received(self, value: list[bytes]) -> None:
+        """The suite's base class begins with []; the peer keeps them."""
+
+
+SOURCES = (FhirSource,)
+DESTINATIONS = (FhirDestination,)
