@@ -16,7 +16,7 @@ from engine.store import acts, queries
 from engine.store.sqlite import SqliteStore
 
 AcceptAgain = Callable[[bytes, str, int], Awaitable[Answer]]
-"""`accept` for bytes of the store: (raw, channel, id of the message that they replace). Its receipt names `original`."""
+"""`accept` for stored bytes: (raw, channel, the message that they replace: its receipt's `original`)."""
 
 Release = Callable[[Delivery], None]
 """The worker's `release`: a delivery no longer blocks its lane; a queued one goes on from its place."""

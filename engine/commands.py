@@ -6,15 +6,19 @@ Invariant: a command that changes the store does the same through a server and w
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, cast
 
 from engine.channel import Changes, Site
 from engine.channel_faults import errors
 from engine.errors import Configuration, Conflict, NotFound
 from engine.lane import stands_still
 from engine.live import State
-from engine.model import Delivery, show_id
+from engine.model import Answer, Arrival, Delivery, Kept, Receipt, show_id
 from engine.organizations.directory import SITE
+from engine.pipeline import accept
+from engine.ports import Ports, Running, Store
+from engine.registry import plugins
 from engine.store import acts, backlog
 from engine.store.sqlite import SqliteStore
 from engine.tally import Tally
@@ -23,12 +27,22 @@ from engine.worker import Worker
 Handler = Callable[[Mapping[str, Any], str], Awaitable[Any]]
 """Carries out one command: its arguments and who asks; gives back what JSON can hold."""
 
-Released = Callable[[Delivery], None]
+CONTROL_GROUP = "interlock.control"
+"""Entry points of packages that add commands: each a function `(hands: Hands) -> dict[str, Handler]`."""
 
 MOST_HEADS = 10_000
 """Lanes looked at for the one to skip."""
 
 _STATES: Mapping[str, State] = {"started": "started", "paused": "paused", "stopped": "stopped"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    """What a command may reach for. Without a server nothing waits in memory, and no message can enter the path."""
+
+    store: SqliteStore
+    release: Callable[[Delivery], None]
+    accept_again: Callable[[bytes, str, int], Awaitable[Answer]]
 
 
 class Commanded(Protocol):
@@ -37,6 +51,12 @@ class Commanded(Protocol):
     store: SqliteStore
     site: Site
     worker: Worker
+    ports: Ports
+
+    @property
+    def channels(self) -> Mapping[str, Running]:
+        """The running channels by name."""
+        ...
 
     async def reload(self) -> Changes:
         """Take the folder of channels as it is now."""
@@ -54,6 +74,7 @@ class Commanded(Protocol):
 def handlers(runtime: Commanded) -> dict[str, Handler]:
     """Every command of a running server, by name."""
     tally = Tally(runtime.store.folder)
+    hands = Hands(runtime.store, runtime.worker.release, _again(runtime))
 
     async def reload(arguments: Mapping[str, Any], actor: str) -> Any:
         changes = await runtime.reload()
@@ -69,16 +90,17 @@ def handlers(runtime: Commanded) -> dict[str, Handler]:
     async def report(arguments: Mapping[str, Any], actor: str) -> Any:
         return {"channels": await tally.channels(runtime.report())}
 
-    return {
-        **store_handlers(runtime.store, runtime.worker.release),
-        "reload": reload,
-        "channel": channel,
-        "report": report,
-    }
+    return {**common_handlers(hands), "reload": reload, "channel": channel, "report": report}
 
 
-def store_handlers(store: SqliteStore, released: Released = lambda delivery: None) -> dict[str, Handler]:
-    """The commands that need no more than the store; `released` hears of each delivery that no longer blocks a lane."""
+def store_handlers(store: SqliteStore) -> dict[str, Handler]:
+    """The commands that work without a server, on a store that was opened for one of them."""
+    return common_handlers(Hands(store, lambda delivery: None, _no_server))
+
+
+def common_handlers(hands: Hands) -> dict[str, Handler]:
+    """The commands that do the same with a server and without one, those of installed packages included."""
+    store = hands.store
 
     async def channel(arguments: Mapping[str, Any], actor: str) -> Any:
         wanted = _wanted(arguments)
@@ -91,10 +113,44 @@ def store_handlers(store: SqliteStore, released: Released = lambda delivery: Non
             raise Configuration("skipping a delivery: it needs a reason", code="malformed")
         number = await _head(store, arguments)
         delivery = await store.act(lambda t: acts.end_delivery(t, number, reason, actor))
-        released(delivery)
+        hands.release(delivery)
         return {"delivery": show_id(delivery.id), "message": show_id(delivery.message), "reason": reason}
 
-    return {"channel": channel, "skip": skip}
+    added = {name: run for point in plugins(CONTROL_GROUP).values() for name, run in point.load()(hands).items()}
+    return {**added, "channel": channel, "skip": skip}
+
+
+def _again(runtime: Commanded) -> Callable[[bytes, str, int], Awaitable[Answer]]:
+    """How a kept message enters the path once more: as any other, but its receipt names the one it replaces."""
+
+    async def accept_again(raw: bytes, channel: str, original: int) -> Answer:
+        running = runtime.channels.get(channel)
+        if running is None:
+            raise NotFound("replaying a message: its channel does not run", advice="Bring the channel back first.")
+        ports = replace(runtime.ports, store=cast(Store, _Successor(runtime.store, original)))
+        return await accept(raw, Arrival(channel, runtime.store.now(), note="replay"), running, ports)
+
+    return accept_again
+
+
+class _Successor:
+    """The store, for one message that replaces another."""
+
+    def __init__(self, store: SqliteStore, original: int) -> None:
+        self._store = store
+        self._original = original
+
+    async def keep(self, receipt: Receipt) -> Kept:
+        return await self._store.keep(replace(receipt, original=self._original))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def _no_server(raw: bytes, channel: str, original: int) -> Answer:
+    raise NotFound(
+        "replaying a message: only a running server can take it", code="no_server", advice="Start `interlock serve`."
+    )
 
 
 async def _head(store: SqliteStore, arguments: Mapping[str, Any]) -> int:

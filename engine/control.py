@@ -45,6 +45,8 @@ class ControlServer:
         self.file = file
         self._handlers = handlers(runtime)
         self._server: asyncio.Server | None = None
+        self._peers: set[asyncio.Task[Any]] = set()
+        self._at_work: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Listen. The data folder must be locked: a socket that is already there was left by a server that died."""
@@ -60,25 +62,37 @@ class ControlServer:
             raise
 
     async def stop(self) -> None:
-        """Stop taking commands; safe to call twice. What is being answered is finished by its own task."""
+        """Stop taking commands and finish those under way. Safe to call twice."""
         server, self._server = self._server, None
-        if server is not None:
-            server.close()
-            self.file.unlink(missing_ok=True)
+        if server is None:
+            return
+        server.close()
+        self.file.unlink(missing_ok=True)
+        for peer in self._peers - self._at_work:  # it has not said what it wants
+            peer.cancel()
+        await asyncio.gather(*self._peers, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = asyncio.current_task()
+        assert peer is not None
+        self._peers.add(peer)
         try:
             with contextlib.suppress(ConnectionError):
-                writer.write(_line(await self._answer(reader, writer)))
+                writer.write(_line(await self._answer(reader, writer, peer)))
                 await writer.drain()
         finally:
             writer.close()
+            self._peers.discard(peer)
+            self._at_work.discard(peer)
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> dict[str, Any]:
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: asyncio.Task[Any]
+    ) -> dict[str, Any]:
         try:
             actor = _actor(writer.get_extra_info("socket"))
             async with asyncio.timeout(REQUEST_SECONDS):
                 command, arguments = _request(await reader.readuntil(b"\n"))
+            self._at_work.add(peer)
             handler = self._handlers.get(command)
             if handler is None:
                 known = ", ".join(sorted(self._handlers))

@@ -1,13 +1,15 @@
 """Named points at which a test may kill the process, to prove what a crash leaves behind.
 
-Every store commit and every socket write has one before and one after it. `INTERLOCK_FAILPOINT=name:n` makes the n-th
-pass of that point end the process with SIGKILL; without it a point costs one function call and does nothing.
+Every store commit, socket write, fsync and rename has one before and one after it; their names are literals, so that a
+test finds them all and kills at each. `INTERLOCK_FAILPOINT=name:n` makes the n-th pass of that point end the process
+with SIGKILL; without it a point costs one function call and does nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterable
 
 VARIABLE = "INTERLOCK_FAILPOINT"
 
@@ -27,6 +29,13 @@ def failpoint(name: str) -> None:
     """End the process here when this point is the armed one and this is its n-th pass."""
     if armed and name == _name:
         _pass()
+
+
+def failpoints(names: Iterable[str]) -> None:
+    """Pass several points at once: those of all the kinds that share a commit."""
+    if armed:
+        for name in names:
+            failpoint(name)
 
 
 def half(name: str) -> bool:

@@ -6,7 +6,7 @@ stop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from engine.errors import InterlockError, Unreadable
 from engine.formats.hl7v2 import Hl7v2, Message, read, split_batch
 from engine.model import Finding
 from engine.ports import Conversion, Converter, Tables
+from engine.wiring import MapRule
+from mappings.rules import apply_maps
 
 SUFFIXES = frozenset({".hl7", ".txt", ".dat", ".msg", ".oru", ".adt", ".er7", ".v2", ""})
 """Files of a folder that are tried; a file that is named is tried whatever it is called."""
@@ -59,8 +61,10 @@ Progress = Callable[[Path], None]
 """Called with each file that is done."""
 
 
-def convert_file(path: Path, to: str, tables: Tables, context: Conversion) -> Iterator[Report]:
-    """Convert every message of one file, which may be a batch. Never raises for what is in the file."""
+def convert_file(
+    path: Path, to: str, tables: Tables, context: Conversion, rules: Sequence[MapRule] = ()
+) -> Iterator[Report]:
+    """Convert every message of one file, which may be a batch, after its maps. Never raises for what is in the file."""
     try:
         raws = split_batch(path.read_bytes())
     except OSError as error:
@@ -70,15 +74,20 @@ def convert_file(path: Path, to: str, tables: Tables, context: Conversion) -> It
         yield _failed(path, 1, _said(error))
         return
     for index, raw in enumerate(raws, 1):
-        yield _convert(path, index, raw, CONVERTERS[to], tables, context)
+        yield _convert(path, index, raw, CONVERTERS[to], tables, context, rules)
 
 
 def convert_folder(
-    folder: Path, to: str, tables: Tables, context: Conversion, progress: Progress | None = None
+    folder: Path,
+    to: str,
+    tables: Tables,
+    context: Conversion,
+    progress: Progress | None = None,
+    rules: Sequence[MapRule] = (),
 ) -> Iterator[Report]:
     """Convert every message file below a folder, in the order of their paths."""
     for path in message_files(folder):
-        yield from convert_file(path, to, tables, context)
+        yield from convert_file(path, to, tables, context, rules)
         if progress is not None:
             progress(path)
 
@@ -89,15 +98,25 @@ def message_files(folder: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith("."))
 
 
-def _convert(path: Path, index: int, raw: bytes, convert: Converter, tables: Tables, context: Conversion) -> Report:
+def _convert(
+    path: Path,
+    index: int,
+    raw: bytes,
+    convert: Converter,
+    tables: Tables,
+    context: Conversion,
+    rules: Sequence[MapRule],
+) -> Report:
     try:
-        converted = convert(_parsed(raw), tables, context)
+        message, findings, _ = apply_maps(_parsed(raw), rules, tables, context.received_at)
+        converted = convert(message, tables, context)
     except InterlockError as error:
         return _failed(path, index, _said(error))
     except Exception as error:  # one message must not end a folder; the type says enough without its values
         return _failed(path, index, f"converter_failed: {type(error).__name__}")
-    unmapped = tuple(finding for finding in converted.findings if finding.code == "unmapped")
-    warnings = tuple(finding for finding in converted.findings if finding.code != "unmapped")
+    findings += converted.findings
+    unmapped = tuple(finding for finding in findings if finding.code == "unmapped")
+    warnings = tuple(finding for finding in findings if finding.code != "unmapped")
     return Report(path, index, True, converted.payload, dict(converted.resources), unmapped, warnings)
 
 

@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from typing import Protocol, runtime_checkable
 
 from engine.errors import Held
-from engine.formats.hl7v2 import Message, Segment, escape
+from engine.formats.hl7v2 import Message, Segment, Separators, escape
 from engine.model import Finding, Mapped
 from engine.ports import Tables
 from engine.wiring import MapRule
@@ -19,6 +19,9 @@ from mappings.lookup import SHIPPED
 from mappings.tables import read_table
 
 UNMAPPED = "The table has no entry for this code; the local code was kept."
+
+#: Longer fields are written anew each time: they are no codes.
+_CACHED_CHARACTERS = 256
 
 Applied = tuple[Message, tuple[Finding, ...], dict[str, str]]
 """The message, what a person should know, and the revision of each table used."""
@@ -67,11 +70,12 @@ class _Work:
     def map(self, segment: Segment, raw: str, occurrence: int) -> None:
         """Map every repetition of one field, and write it when something changed."""
         mark = self.message.separators.repetition
-        repetitions = raw.split(mark) if mark else [raw]
-        mapped = [self._repetition(repetition, occurrence) for repetition in repetitions]
-        if mapped == repetitions:
+        if mark and mark in raw:
+            field = mark.join([self._repetition(part, occurrence) for part in raw.split(mark)])
+        else:
+            field = self._repetition(raw, occurrence)
+        if field == raw:
             return
-        field = mark.join(mapped)
         if field.isascii():
             segment.put(self.number, field)
         else:  # the message's character set may lack a character: this says so
@@ -94,17 +98,8 @@ class _Work:
                 where=self._where(occurrence),
                 advice='Set alternate = "replace" in the rule, or let the sender leave components 4 to 6 empty.',
             )
-        return self._written(parts, found)
-
-    def _written(self, parts: list[str], found: Mapped) -> str:
-        """The field with the mapped code in 1 to 3, the original in 4 to 6, and what came behind them."""
-        marks = self.message.separators
-        new = [escape(text, marks) for text in (found.code, found.display, _name(found.system))]
-        old = (parts + [""] * 7)[:3]
-        rest = parts[6:]
-        if rest:
-            rest = ["", rest[0], *rest[2:]]
-        return marks.component.join([*new, *old, *rest]).rstrip(marks.component)
+        write = _written if len(raw) <= _CACHED_CHARACTERS else _written.__wrapped__
+        return write(raw, self.message.separators, found.code, found.display, found.system)
 
     def _unmapped(self, code: str, occurrence: int) -> None:
         where = self._where(occurrence)
@@ -119,6 +114,16 @@ class _Work:
 
     def _where(self, occurrence: int) -> str:
         return f"{self.segment}[{occurrence}]-{self.number}"
+
+
+@lru_cache(maxsize=4096)
+def _written(raw: str, marks: Separators, code: str, display: str, system: str) -> str:
+    """A repetition with the mapped code in 1 to 3, the original in 4 to 6, and what came behind them."""
+    parts = raw.split(marks.component)
+    new = [escape(text, marks) for text in (code, display, _name(system))]
+    old = [*parts, "", ""][:3]
+    rest = ["", parts[6], *parts[8:]] if len(parts) > 6 else []
+    return marks.component.join([*new, *old, *rest]).rstrip(marks.component)
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,3 +25,17 @@ def shared() -> Path:
     if not (folder / "corpus").is_dir():
         missing(f"the shared corpus is not at {folder}; set INTERLOCK_SHARED to read it")
     return folder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have counted with `record_property("figures", {"group": ..., name: number})`, summed."""
+    sums: dict[str, Counter[str]] = {}
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            if name == "figures":
+                counted = {key: number for key, number in value.items() if key != "group"}
+                sums.setdefault(value["group"], Counter()).update({"cases": 1, **counted})
+    if sums:
+        terminalreporter.section("figures")
+    for group, figures in sorted(sums.items()):
+        terminalreporter.write_line(f"{group}: " + ", ".join(f"{name} {number}" for name, number in figures.items()))

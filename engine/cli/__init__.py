@@ -6,7 +6,6 @@ document and nothing else. What a command needs is imported when it runs, so tha
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -14,7 +13,6 @@ from engine.cli.app import build
 from engine.cli.output import show_error
 from engine.errors import Configuration, InterlockError
 
-INTERRUPTED = 130
 #: Errors that say "wrong use" rather than "no".
 _WRONG_USE = frozenset({"setting", "usage", "comes_later"})
 
@@ -27,8 +25,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InterlockError as error:
         show_error(error, as_json="--json" in words)
         raise SystemExit(2 if isinstance(error, Configuration) and error.code in _WRONG_USE else 1) from None
-    except BrokenPipeError:  # `interlock search | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None

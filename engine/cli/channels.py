@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The channel's name, as `interlock channel list` shows it.")]
 Destination = Annotated[str, typer.Option("--destination", metavar="D", help="Only this destination of the channel.")]
+COUNTED = ("queued", "in doubt", "held", "dead", "delivered")
 _STYLES = {"started": "green", "paused": "yellow", "stopped": "red"}
 
 
@@ -55,18 +56,7 @@ def list_channels(channels: Channels = None, data: Data = None, json: Json = Fal
     if json:
         print_json({"channels": report})
         return
-    columns = (
-        "channel",
-        "class",
-        "state",
-        "address",
-        "revision",
-        "queued#",
-        "in doubt#",
-        "held#",
-        "dead#",
-        "delivered#",
-    )
+    columns = ("channel", "class", "state", "address", "revision", *(f"{name}#" for name in COUNTED))
     show(table(columns, [row for channel in report for row in _rows(channel)]))
     if not report:
         say(f"There are no channels in {chosen.channels}; `interlock check` says what is wrong there.")
@@ -175,14 +165,11 @@ def _rows(channel: dict[str, Any]) -> list[tuple[object, ...]]:
     state = cell(channel["state"], _STYLES.get(channel["state"], ""))
     address = channel.get("trouble") or channel.get("address") or ""
     rows: list[tuple[object, ...]] = [
-        (cell(channel["name"], "bold"), channel["class"], state, address, channel["revision"], "", "", "", "", "")
+        (cell(channel["name"], "bold"), channel["class"], state, address, channel["revision"], *[""] * len(COUNTED))
     ]
     for destination in channel.get("destinations", ()):
-        counts = destination.get("counters", destination)
-        numbers = [
-            counts.get(name, counts.get(name.replace(" ", "_"), ""))
-            for name in ("queued", "in doubt", "held", "dead", "delivered")
-        ]
+        counts = destination.get("counts", {})
+        numbers = [counts.get(name, 0) if "counts" in destination else "" for name in COUNTED]
         state = cell(destination["state"], _STYLES.get(destination["state"], ""))
         rows.append((f"  → {destination['name']}", "", state, destination.get("address", ""), "", *numbers))
     return rows

@@ -101,7 +101,7 @@ def reload(data: Data = None, json: Json = False) -> None:
                 say(f"{word:8} {name}" + (" (it has a fault and runs on as it was)" if word == "kept" else ""))
         for fault in changes["faults"]:
             warn(fault)
-        if not any(changes[word] for word in ("added", "changed", "removed", "kept", "faults")):
+        if not any(changes[word] for word in ("added", "changed", "removed", "kept")):
             say("nothing has changed")
     if changes["errors"]:
         raise typer.Exit(1)

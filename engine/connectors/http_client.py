@@ -20,9 +20,9 @@ import httptools
 
 from engine.connectors.addresses import AddressRefused, refused, resolve
 from engine.connectors.http_target import Target
-from engine.connectors.sockets import Deadline, tune
+from engine.connectors.sockets import Deadline, send_now, tune
 from engine.errors import Configuration
-from engine.failpoints import failpoint
+from engine.failpoints import failpoint, half
 
 _HEAD_LIMIT_BYTES = 64 * 1024
 _KEPT_HEADERS = frozenset({b"content-type", b"retry-after", b"keep-alive", b"content-length", b"transfer-encoding"})
@@ -118,6 +118,10 @@ class _Connection(asyncio.Protocol):
         self._waiting = waiting = self._loop.create_future()
         self._deadline.set(self._limits.answer / _SECOND)
         self._clean = False
+        if half("http_client.request.half"):
+            send_now(self._transport, request[: len(request) // 2])
+            failpoint("http_client.request.half")
+            request = request[len(request) // 2 :]
         failpoint("http_client.request.before")
         self._transport.write(request)
         failpoint("http_client.request.after")

@@ -12,8 +12,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine import observe
 from engine.clock import SystemClock
-from engine.connectors.mllp_connection import Connection, Limits, Report
+from engine.connectors.mllp_connection import LINGER_SECONDS, Connection, Limits, Report
 from engine.connectors.options import Knob, read_options
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context
 from engine.errors import Configuration
@@ -32,19 +33,20 @@ SOURCE_KNOBS = (
     *SERVER_TLS_KNOBS,
 )
 
-
-def unreported(what: str, partial: bytes) -> None:
-    """The default of MllpSource's `report`: nobody listens."""
+#: How long a TLS handshake may take; until it is done no message can come.
+HANDSHAKE_SECONDS = 10.0
 
 
 class MllpSource:
     """Listens at mllp://host:port or mllps://host:port.
 
     `report` hears of junk, restarted, cut, oversize, frame_timeout, idle_timeout, peer_not_allowed, peer_not_pinned,
-    too_many, too_many_from_peer, stopping and answer_lost.
+    too_many, too_many_from_peer, stopping and answer_lost; without one they are counted in `observe`.
     """
 
-    def __init__(self, channel: str, spec: SourceSpec, report: Report = unreported, clock: Clock | None = None) -> None:
+    def __init__(
+        self, channel: str, spec: SourceSpec, report: Report | None = None, clock: Clock | None = None
+    ) -> None:
         url = urlsplit(spec.listen)
         where = f"{channel}: source"
         if not url.hostname or url.port is None:
@@ -54,7 +56,7 @@ class MllpSource:
         options = read_options(spec.options, SOURCE_KNOBS, where)
         self.channel = channel
         self.limits = Limits(options, spec.max_size)
-        self.report = report
+        self.report = self._count if report is None else report
         self.clock = clock or SystemClock()
         self._where = where
         self._scheme, self._host, self._port = url.scheme, url.hostname, url.port
@@ -77,7 +79,8 @@ class MllpSource:
                 self._host,
                 self._port,
                 ssl=self._tls,
-                ssl_handshake_timeout=10.0 if self._tls else None,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+                ssl_shutdown_timeout=LINGER_SECONDS if self._tls else None,
                 backlog=512,
                 reuse_address=True,
             )
@@ -125,6 +128,9 @@ class MllpSource:
             del self._per_peer[peer]
         if not self._connections:
             self._nobody.set()
+
+    def _count(self, what: str, partial: bytes) -> None:
+        observe.connector_events[self.channel, what] += 1
 
     def _refusal(self, transport: asyncio.Transport, peer: str) -> str:
         if self._stopping:

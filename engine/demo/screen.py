@@ -37,14 +37,16 @@ class Check:
 
 def channels_table(channels: Sequence[Counts]) -> Table:
     """Messages of each channel and deliveries of each destination, by state."""
-    grid = Table(title="What the engine accounts for", title_justify="left")
-    grid.add_column("channel / destination")
+    grid = Table(
+        title="What the engine accounts for", title_justify="left", box=None, padding=(0, 1, 0, 0), pad_edge=False
+    )
+    grid.add_column("", no_wrap=True)
     for state in STATES:
-        grid.add_column(state, justify="right")
+        grid.add_column(state.replace(" ", "\n"), justify="right")  # so that all of it fits 80 columns
     for channel in channels:
         grid.add_row(Text(str(channel["name"]), style="bold"), *_cells(channel))
         for destination in channel.get("destinations", ()):
-            grid.add_row(f"  → {destination['name']}", *_cells(destination))
+            grid.add_row(f" → {destination['name']}", *_cells(destination))
     return grid
 
 

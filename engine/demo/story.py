@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.2
 SETTLE_SECONDS = 120.0
 
 _CHANNEL = """\
-name = "willow-lab-results"
+name = "willow-lab"
 title = "Willow Laboratory results to two EHRs"
 class = "result"
 environment = "test"
@@ -195,7 +195,7 @@ class Demo:
         return f"interlock {' '.join(words)} --data {self.engine.data}"
 
     def _write_folder(self, fhir: int, mllp: int) -> None:
-        channel, tables = self.engine.channels / "willow-lab-results", self.folder / "tables"
+        channel, tables = self.engine.channels / "willow-lab", self.folder / "tables"
         channel.mkdir(parents=True)
         tables.mkdir()
         (channel / "channel.toml").write_text(_CHANNEL.format(source=self.port, fhir=fhir, mllp=mllp))

@@ -65,7 +65,7 @@ def backup(
         raise Conflict(f"backing up to {target}: it exists", advice="Name a folder that does not exist yet.")
     if include_key and not (folder / KEY_FILE).exists():
         raise NotFound(f"backing up {folder}: it has no key file", advice="The key is in INTERLOCK_KEY: keep it safe.")
-    with _appearing(target, "backup") as made:
+    with _appearing(target) as made:
         taken_at = clock.now()
         schema = _copy_database(folder / DATABASE, made / DATABASE, progress)
         if include_key:
@@ -88,7 +88,7 @@ def restore(source: Path, folder: Path, key: str) -> Manifest:
             f"restoring to {folder}: it is not empty", advice="Name an empty folder, or move its files away."
         )
     manifest = read_manifest(source)
-    with _appearing(folder, "restore") as made:
+    with _appearing(folder) as made:
         for name, digest in manifest.files.items():
             _copy_file(source / name, made / name)
             if _sha256(made / name) != digest:
@@ -149,25 +149,29 @@ def _finish_database(folder: Path, manifest: Manifest, key: str) -> None:
     connection = connect(folder / DATABASE)
     try:
         read_keys(connection, master)
+        failpoint("restore.commit.before")
         connection.execute(SET_RESTORED, (str(manifest.taken_at),))
+        failpoint("restore.commit.after")
+        failpoint("restore.checkpoint.before")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        failpoint("restore.checkpoint.after")
     finally:
         connection.close()
     _sync(folder / DATABASE)
 
 
 @contextmanager
-def _appearing(folder: Path, point: str) -> Iterator[Path]:
+def _appearing(folder: Path) -> Iterator[Path]:
     """A new folder beside its place, moved there when all of it is on the disk; nothing is left when it fails."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         yield made
         _sync(made)
-        failpoint(f"{point}.rename.before")
+        failpoint("backup.rename.before")
         os.rename(made, folder)
+        failpoint("backup.rename.after")
         _sync(folder.parent)
-        failpoint(f"{point}.rename.after")
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
@@ -199,6 +203,8 @@ def _sha256(file: Path) -> str:
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
+        failpoint("backup.sync.before")
         os.fsync(handle)
+        failpoint("backup.sync.after")
     finally:
         os.close(handle)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import orjson
 
 from engine.errors import Conflict, Reply, StoreUnavailable
-from engine.failpoints import failpoint
+from engine.failpoints import failpoints
 from engine.ids import time_of
 from engine.lineage import Seen, Standing, judge
 from engine.model import Delivery, DeliveryState, Kept, MessageState, Verdict
@@ -102,9 +103,9 @@ class Transaction:
                     for position, result in zip(positions, run(self, [operations[p] for p in positions]), strict=True):
                         results[position] = result
             self._write_links()
-            self._commit_points(kinds, "before")
+            failpoints(COMMIT_POINTS[kind][0] for kind in kinds)
             self.connection.execute("COMMIT")
-            self._commit_points(kinds, "after")
+            failpoints(COMMIT_POINTS[kind][1] for kind in kinds)
         except BaseException:
             self._roll_back()
             raise
@@ -283,8 +284,7 @@ class Transaction:
         for operation in winners:
             delivery = operation.attempt.delivery
             self.event(delivery.organization, "claimed", delivery.id, operation.attempt.id, rare=False)
-            if operation.items:
-                self._add_items(operation.items)
+        self._add_items(_summed(operation.items for operation in winners if operation.items))
         return won
 
     def _holds(self, operation: Claim) -> bool:
@@ -329,11 +329,12 @@ class Transaction:
         return results
 
     def _add_items(self, items: Iterable[ItemRow]) -> None:
-        self.connection.executemany(
-            sql.ADD_ITEM,
-            [(i.id, i.organization, i.channel, i.code, i.subject, i.sealed, i.at, i.at, i.message, i.delivery)
-             for i in items],
-        )  # fmt: skip
+        """Count what is open already; open what is new. Only a new item is sealed."""
+        for i in items:
+            key = (i.organization, i.channel, i.code, i.subject)
+            if self.connection.execute(sql.COUNT_ITEM, (i.count, i.at, *key)).rowcount == 0:
+                row = (i.id, *key, i.payload.sealed(), i.at, i.at, i.count, i.message, i.delivery)
+                self.connection.execute(sql.ADD_ITEM, row)
 
     # acts of persons and of the engine itself
 
@@ -372,11 +373,6 @@ class Transaction:
         if rows:
             self.connection.executemany(sql.ADD_EVENT_SUBJECT, rows)
 
-    @staticmethod
-    def _commit_points(kinds: dict[type, list[int]], when: str) -> None:
-        for kind in kinds:
-            failpoint(f"{_POINT[kind]}.commit.{when}")
-
     def _roll_back(self) -> None:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
@@ -393,6 +389,16 @@ class Transaction:
 def chain_hash(previous: bytes, organization: str, writer: int, seq: int, body: bytes) -> bytes:
     """The hash of a link: SHA-256 over the previous hash, the link's place and its body."""
     return hashlib.sha256(b"%b\n%b\n%d\n%d\n%b" % (previous, organization.encode(), writer, seq, body)).digest()
+
+
+def _summed(lists: Iterable[list[ItemRow]]) -> Iterable[ItemRow]:
+    """The items of a batch, the same ones counted together."""
+    found: dict[tuple[str, str, str, bytes], ItemRow] = {}
+    for item in chain.from_iterable(lists):
+        same = found.setdefault((item.organization, item.channel, item.code, item.subject), item)
+        if same is not item:
+            same.count += item.count
+    return found.values()
 
 
 def _settled_row(operation: Settle, epoch: int) -> tuple[Any, ...]:
@@ -428,4 +434,11 @@ _STEPS: tuple[tuple[type, Any], ...] = (
     (PutAside, Transaction.put_aside),
     (Act, Transaction.act),
 )
-_POINT: dict[type, str] = {Keep: "keep", Claim: "claim", Settle: "settle", PutAside: "put_aside", Act: "act"}
+COMMIT_POINTS: dict[type, tuple[str, str]] = {
+    Keep: ("keep.commit.before", "keep.commit.after"),
+    Claim: ("claim.commit.before", "claim.commit.after"),
+    Settle: ("settle.commit.before", "settle.commit.after"),
+    PutAside: ("put_aside.commit.before", "put_aside.commit.after"),
+    Act: ("act.commit.before", "act.commit.after"),
+}
+"""The points before and after a commit, by the kinds of operations in it."""

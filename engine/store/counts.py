@@ -60,7 +60,7 @@ MISSING: tuple[tuple[str, str], ...] = (
     ),
 )
 
-LINKS = "SELECT organization, writer, seq, body, hash FROM event ORDER BY organization, writer, seq"
+LINKS = "SELECT organization, writer, seq, CAST(body AS BLOB), hash FROM event ORDER BY organization, writer, seq"
 HEADS = "SELECT organization, writer, last, hash FROM chain"
 
 

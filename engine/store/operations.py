@@ -54,10 +54,11 @@ class ItemRow:
     channel: str
     code: str
     subject: bytes
-    sealed: bytes
+    payload: Payload
     at: int
     message: int
     delivery: int
+    count: int = 1
 
 
 @dataclass(slots=True)

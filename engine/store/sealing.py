@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.errors import UnsafeStore
+from engine.secret_files import make_secret
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -110,20 +111,12 @@ def master_key(text: str, file: Path, *, may_create: bool) -> bytes:
                 code="key_missing",
                 advice="Put the key file back or set INTERLOCK_KEY; without the key the stored messages stay sealed.",
             )
-        _create_key_file(file)
+        make_secret(file, base64.b64encode(os.urandom(KEY_BYTES)).decode())
     if file.stat().st_mode & 0o077:
         raise UnsafeStore(
             f"reading the key file {file}: others may read it", code="key_exposed", advice=f"Run: chmod 600 {file}"
         )
     return _decode_key(file.read_text().strip(), str(file))
-
-
-def _create_key_file(file: Path) -> None:
-    handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as stream:
-        stream.write(base64.b64encode(os.urandom(KEY_BYTES)).decode() + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def _decode_key(text: str, where: str) -> bytes:

@@ -54,12 +54,14 @@ PUT_ASIDE = (
 )
 
 # items and events
+COUNT_ITEM = (
+    "UPDATE item SET count = count + ?, latest_at = ?"
+    " WHERE organization = ? AND channel = ? AND code = ? AND subject = ? AND closed_at IS NULL"
+)
 ADD_ITEM = (
     "INSERT INTO item"
     " (id, organization, channel, code, subject, sealed, opened_at, latest_at, count, message, delivery)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)"
-    " ON CONFLICT (organization, channel, code, subject) WHERE closed_at IS NULL"
-    " DO UPDATE SET count = count + 1, latest_at = excluded.latest_at"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_EVENT = "INSERT INTO event (organization, writer, seq, at, body, hash) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_EVENT_SUBJECT = "INSERT OR IGNORE INTO event_subject VALUES (?, ?, ?, ?)"

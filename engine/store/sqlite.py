@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 import orjson
 
 from engine.errors import StoreUnavailable, UnsafeStore
+from engine.failpoints import failpoint
 from engine.ids import Ids
 from engine.model import Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
 from engine.ports import Clock
@@ -91,7 +93,7 @@ class SqliteStore:
     ) -> asyncio.Future[bool]:
         """Hold a delivery, or let it die, before a claim: its conversion must not or cannot go on."""
         at = self._clock.now()
-        items = [self._item(delivery, finding, at) for finding in findings]
+        items = self._items(delivery, tuple(findings), at)
         operation = PutAside(self._loop.create_future(), delivery, state.value, reason, at, items)
         self._commits.submit(operation)
         return operation.future
@@ -162,7 +164,9 @@ class SqliteStore:
         self._reader.shutdown()
         if self._reading is not None:
             self._reading.close()
+        failpoint("close.checkpoint.before")
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        failpoint("close.checkpoint.after")
         self._connection.close()
 
     # preparing rows
@@ -211,25 +215,30 @@ class SqliteStore:
         payload = None
         if not attempt.repeats:
             payload = self._payload(organization, attempt.output, attempt.id, "output")
-        items = [self._item(attempt.delivery, finding, attempt.at) for finding in attempt.findings]
+        items = self._items(attempt.delivery, attempt.findings, attempt.at) if attempt.findings else []
         return Claim(self._loop.create_future(), attempt, payload, items)
 
-    def _item(self, delivery: Delivery, finding: Finding, at: int) -> ItemRow:
+    def _items(self, delivery: Delivery, findings: tuple[Finding, ...], at: int) -> list[ItemRow]:
+        """One item for each thing found, however often the message has it."""
+        counted = Counter((finding.code, finding.table, finding.subject) for finding in findings)
+        firsts = {(f.code, f.table, f.subject): f for f in reversed(findings)}
+        return [self._item(delivery, firsts[key], at, count) for key, count in counted.items()]
+
+    def _item(self, delivery: Delivery, finding: Finding, at: int, count: int) -> ItemRow:
         keys = self._keys[delivery.organization]
         number = self.ids.next()
-        detail = orjson.dumps(
-            {"where": finding.where, "text": finding.text, "subject": finding.subject, "table": finding.table}
-        )
+        detail = {"where": finding.where, "text": finding.text, "subject": finding.subject, "table": finding.table}
         return ItemRow(
             number,
             delivery.organization,
             delivery.channel,
             finding.code,
             keys.index(f"item\n{finding.table}\n{finding.subject}"),
-            keys.seal(detail, place(delivery.organization, number, "item")),
+            self._payload(delivery.organization, orjson.dumps(detail), number, "item"),
             at,
             delivery.message,
             delivery.id,
+            count,
         )
 
     # opening
@@ -238,7 +247,9 @@ class SqliteStore:
         """Begin a new epoch: what an earlier process claimed and did not settle is in doubt from now on."""
         row = self._connection.execute("SELECT value FROM site WHERE name = 'epoch'").fetchone()
         epoch = int(row[0]) + 1 if row else 1
+        failpoint("epoch.commit.before")
         self._connection.execute("INSERT OR REPLACE INTO site VALUES ('epoch', ?)", (str(epoch),))
+        failpoint("epoch.commit.after")
         return epoch
 
     def _largest_id(self) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.errors import UnsafeStore
+from engine.secret_files import make_secret
 
 OPEN = frozenset({"/healthz", "/readyz"})
 """What a load balancer may ask without a token: no names, no patients' data."""
@@ -29,15 +29,7 @@ def make_token(file: Path) -> str:
     """The API's new token, its hash written to the file (0600); "" when the file already has one."""
     token = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return ""
-    with os.fdopen(handle, "w") as stream:
-        stream.write(_SCHEME + digest(token) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    return token
+    return token if make_secret(file, _SCHEME + digest(token)) else ""
 
 
 def read_digest(file: Path) -> str:

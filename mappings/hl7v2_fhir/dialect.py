@@ -1,7 +1,8 @@
 """How one sender writes codes: parsed test codes, flags, units and ranges, kept from message to message.
 
-Only small texts that read like configuration are kept, never a value of a person, and only so many of them: a cache
-that is full starts again. What is kept is shared between messages: nobody may change it.
+Only small texts that read like configuration are kept (codes, units, flags, ranges, staff), never anything of a
+patient, and only so many of them: a cache that is full starts again. What is kept is shared between messages: nobody
+may change it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Key(NamedTuple):
     """What a dialect depends on."""
 
     separators: Separators
+    charset: str  # hexadecimal escapes are read in it
     sender: str
     code_systems: str  # table revisions
     authorities: str
@@ -126,9 +128,9 @@ class Dialect:
 _dialects: dict[Key, Dialect] = {}
 
 
-def dialect_of(separators: Separators, sender: str, tables: Tables, at: int) -> Dialect:
+def dialect_of(separators: Separators, charset: str, sender: str, tables: Tables, at: int) -> Dialect:
     """The dialect of a sender under the tables as they are now; effective dates in them count as of the first use."""
-    key = Key(separators, sender, _revision(tables, "code-systems"), _revision(tables, "authorities"))
+    key = Key(separators, charset, sender, _revision(tables, "code-systems"), _revision(tables, "authorities"))
     found = _dialects.get(key)
     if found is None:
         if len(_dialects) >= DIALECTS:

@@ -5,7 +5,6 @@ Everything a resource builder needs comes from here, so that builders are plain 
 
 from __future__ import annotations
 
-from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from engine.formats.hl7v2 import Message, Segment
@@ -42,7 +41,8 @@ class Reading:
         self.decode = message.decode
         self.context = context
         self.sender = sender = context.sender or self.part(header[4]) or self.part(header[3]) or "unknown"
-        self.dialect: Dialect = dialect_of(marks, sender, tables, context.received_at)
+        self.dialect: Dialect = dialect_of(marks, message.charset, sender, tables, context.received_at)
+        self.zone = ZoneInfo(context.timezone) if context.timezone else None
         self.message_offset = offset_of(self.part(header[7]))
         self.findings: list[Finding] = []
         self.entries: list[Json] = []
@@ -52,15 +52,10 @@ class Reading:
         self.counts: dict[str, int] = {}
         self.meta: Json | None = _tags(self.part(header[11]))
 
-    @cached_property
-    def zone(self) -> ZoneInfo | None:
-        """The zone of the sender's clock, when the channel declares it."""
-        return ZoneInfo(self.context.timezone) if self.context.timezone else None
-
     def part(self, raw: str) -> str:
         """The first component of a field's first repetition, decoded."""
-        if not raw:
-            return ""
+        if not raw or raw.isalnum():
+            return raw
         return self.text(raw.split(self.repetition, 1)[0].split(self.component, 1)[0])
 
     def parts(self, raw: str, least: int) -> list[str]:
@@ -87,7 +82,9 @@ class Reading:
 
     def text(self, raw: str) -> str:
         """Decoded, trimmed text; the null value `""` says nothing."""
-        if not raw or raw == '""':
+        if not raw or raw.isalnum():
+            return raw
+        if raw == '""':
             return ""
         if self.escape in raw or not raw.isprintable():
             raw = self.exact(raw)

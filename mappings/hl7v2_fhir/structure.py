@@ -31,7 +31,9 @@ class Result(Noted):
     __slots__ = ("specimen", "values")
 
     def __init__(self, row: Row, number: int, specimen: Noted | None) -> None:
-        super().__init__(row, number)
+        self.row = row
+        self.number = number
+        self.notes: list[Row] = []
         self.values = [row[5]]
         self.specimen = specimen
 

@@ -33,12 +33,11 @@ START_SECONDS = 20.0
 class Prototype:
     """`proto.py` as a subject of the bench, in a copy of its folder."""
 
-    def __init__(self, source: Path, to: str, options: tuple[str, ...]) -> None:
-        self.source, self.to, self.options = source, to, options
+    def __init__(self, source: Path, folder: Path, to: str, options: tuple[str, ...]) -> None:
+        self.source, self.folder, self.to, self.options = source, folder, to, options
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, sink_port: int) -> tuple[int, int]:
-        self.folder = Path(tempfile.mkdtemp(prefix="interlock-prototype-"))
         for path in self.source.glob("*.py"):
             shutil.copyfile(path, self.folder / path.name)
         self.data = self.folder / "data"
@@ -60,7 +59,6 @@ class Prototype:
         return folder_bytes(self.data)
 
     def verdict(self) -> report.Figures:
-        shutil.rmtree(self.folder)
         return {}
 
 
@@ -71,7 +69,8 @@ def subject(name: str, arguments: argparse.Namespace):
             yield engine
     else:
         options = JUDGED if "judged" in name else ()
-        yield Prototype(arguments.prototype, arguments.to, options)
+        with tempfile.TemporaryDirectory(prefix="interlock-prototype-") as folder:
+            yield Prototype(arguments.prototype, Path(folder), arguments.to, options)
 
 
 def parse() -> argparse.Namespace:

@@ -319,10 +319,8 @@ def _structured(parts: list[str], value: dict[str, Any]) -> bool:
     comparator, first, mark, second = (parts + [""] * 4)[:4]
     if "valueQuantity" in value and not second:
         said = value["valueQuantity"]
-        return (
-            (same_number(first, said["value"])
-            and said.get("comparator", "") == comparator.replace("=", ""))
-            or (same_number(first, said["value"]) and said.get("comparator") == comparator)
+        return (same_number(first, said["value"]) and said.get("comparator", "") == comparator.replace("=", "")) or (
+            same_number(first, said["value"]) and said.get("comparator") == comparator
         )
     if "valueRange" in value and mark == "-":
         said = value["valueRange"]

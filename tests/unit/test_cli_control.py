@@ -52,6 +52,7 @@ def _with_handlers(self: ControlServer, file: Path, runtime: Any) -> None:
     self.file = file
     self._handlers = {"say": said, "refuse": refused}
     self._server = None
+    self._peers, self._at_work = set(), set()
 
 
 Server = Callable[[Callable[[Path], Any]], Any]
@@ -124,7 +125,7 @@ def test_a_socket_that_a_dead_server_left_is_no_server_and_no_obstacle(server: S
     left.bind(str(tmp_path / control.SOCKET))
     left.close()
     assert not running(tmp_path)
-    assert server(running)
+    assert server(looked_at)
     assert not (tmp_path / control.SOCKET).exists()
 
 
@@ -137,7 +138,7 @@ def test_a_path_too_long_for_the_kernel_is_reached_all_the_same(tmp_path: Path) 
         _with_handlers(listening, deep / control.SOCKET, None)
         await listening.start()
         try:
-            return await asyncio.to_thread(running, deep)
+            return await asyncio.to_thread(looked_at, deep)
         finally:
             await listening.stop()
 
@@ -171,6 +172,11 @@ def test_an_error_of_a_kind_nobody_knows_is_still_an_error() -> None:
     assert told.code == "later"
 
 
+def looked_at(folder: Path) -> bool:
+    """Whether a server runs; the second question makes sure that the first connection was served before it stops."""
+    return running(folder) and call(folder, "say")["actor"] == ME
+
+
 def _raw(folder: Path, line: bytes, end: bool = True) -> bytes:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(folder / control.SOCKET))
@@ -180,3 +186,27 @@ def _raw(folder: Path, line: bytes, end: bool = True) -> bytes:
         with connection.makefile("rb") as stream:
             return stream.readline()
 
+
+def test_a_stop_finishes_the_command_under_way_and_lets_go_of_a_silent_peer(tmp_path: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(arguments: Mapping[str, Any], actor: str) -> Any:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    async def serve() -> Any:
+        listening = ControlServer.__new__(ControlServer)
+        _with_handlers(listening, tmp_path / control.SOCKET, None)
+        listening._handlers = {"slow": slow}
+        await listening.start()
+        _, silent = await asyncio.open_unix_connection(str(tmp_path / control.SOCKET))
+        asking = asyncio.create_task(asyncio.to_thread(call, tmp_path, "slow"))
+        await begun.wait()
+        stopping = asyncio.create_task(listening.stop())
+        go_on.set()
+        await stopping
+        silent.close()
+        return await asking
+
+    assert asyncio.run(serve()) == "done"

@@ -129,9 +129,7 @@ def test_a_batch_that_lost_something_is_not_sent_at_all(cli: Cli, tmp_path: Path
         (lambda raw: b"HTTP/1.1 400 Bad Request", "not_an_answer"),
     ],
 )
-def test_what_is_no_answer_to_this_message_is_not_positive(
-    cli: Cli, tmp_path: Path, answer: Answer, code: str
-) -> None:
+def test_what_is_no_answer_to_this_message_is_not_positive(cli: Cli, tmp_path: Path, answer: Answer, code: str) -> None:
     (tmp_path / "one.hl7").write_text(message("X1"))
     with mllp(answer) as (target, _):
         ran = cli("send", target, tmp_path / "one.hl7", "--json")

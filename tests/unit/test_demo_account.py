@@ -11,7 +11,7 @@ from rich.console import Console
 from engine.demo import account
 from engine.demo.ehr import FhirEhr, MllpEhr
 from engine.demo.laboratory import UNMAPPED_CODE, Answered, Kind, results
-from engine.demo.screen import Screen, channels_table, checks_table
+from engine.demo.screen import STATES, Screen, channels_table, checks_table
 
 MESSAGES = results()
 STATUS = {"P": "preliminary", "F": "final", "C": "corrected"}
@@ -105,6 +105,15 @@ def test_tables_show_the_counts_and_a_failure_stands_out() -> None:
     console.print(channels_table(channels), checks_table(account.checks(answers, fhir, mllp, channels)))
     assert "77" in next(line for line in out.getvalue().splitlines() if "fhir-ehr" in line)
     assert "NO" in next(line for line in out.getvalue().splitlines() if "in the MLLP EHR" in line)
+
+
+def test_the_counts_fit_a_terminal_of_eighty_columns() -> None:
+    out = io.StringIO()
+    places = [{"name": "fhir-ehr", "counts": dict.fromkeys(STATES, 248)}]
+    channels = [{"name": "willow-lab", "counts": {"received": 261}, "destinations": places}]
+    Console(file=out, width=80).print(channels_table(channels))
+    assert "…" not in out.getvalue()
+    assert all(word in out.getvalue() for state in STATES for word in state.split())
 
 
 def test_where_there_is_no_terminal_the_story_is_plain_lines() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 import uvloop
 
+from engine import observe
 from engine.connectors.mllp import MllpSource
 from engine.errors import Configuration
 from engine.model import Answer, Arrival
@@ -393,6 +394,19 @@ def test_what_cannot_work_is_refused_before_it_starts(listen: str, options: dict
     with pytest.raises(Configuration, match=text) as caught:
         MllpSource("c", SourceSpec(listen, options=options))
     assert caught.value.advice
+
+
+def test_without_a_listener_what_is_reported_is_counted(run: Run) -> None:
+    async def test() -> None:
+        source = MllpSource("counted", SourceSpec("mllp://127.0.0.1:0"))
+        await source.start(Taking())
+        async with dialled(int(source.address.rpartition(":")[2])) as (reader, writer):
+            writer.write(b"\x0bMSH|par" + framed(b"a"))
+            assert await reader.readexactly(4) == framed(b"a")
+        await source.stop()
+        assert observe.connector_events.pop(("counted", "restarted")) == 1
+
+    run(test)
 
 
 def test_knobs_are_all_documented() -> None:

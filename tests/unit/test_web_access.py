@@ -48,7 +48,15 @@ def test_without_the_token_every_path_is_closed_and_no_body_is_read(tmp_path: Pa
     async def run() -> None:
         async with open_runtime(tmp_path) as (runtime, token):
             app = build_app(runtime)
-            for header in ("", token, f"Basic {token}", "Bearer ", f"Bearer {token}x", f"Bearer {token[:-1]}", "Bearer ü"):
+            for header in (
+                "",
+                token,
+                f"Basic {token}",
+                "Bearer ",
+                f"Bearer {token}x",
+                f"Bearer {token[:-1]}",
+                "Bearer ü",
+            ):
                 status, headers, asked = await call(app, method, path, {"Authorization": header} if header else {})
                 if path in OPEN:
                     assert status != 401

@@ -108,7 +108,9 @@ def test_what_is_not_on_the_list_is_refused_with_the_list(tmp_path: Path, query:
     with_client(tmp_path, ask)
 
 
-@pytest.mark.parametrize("query", ["since=9999-12-31", "until=0001-01-01", "since=9000000000d", "since=1969-01-01&until=1m"])
+@pytest.mark.parametrize(
+    "query", ["since=9999-12-31", "until=0001-01-01", "since=9000000000d", "since=1969-01-01&until=1m"]
+)
 def test_times_far_away_find_nothing_and_break_nothing(tmp_path: Path, query: str) -> None:
     async def ask(client: httpx.AsyncClient, runtime: FakeRuntime) -> int:
         return (await client.get(f"/v1/messages?{query}")).status_code
@@ -116,7 +118,9 @@ def test_times_far_away_find_nothing_and_break_nothing(tmp_path: Path, query: st
     assert with_client(tmp_path, ask) == 200
 
 
-@pytest.mark.parametrize("body", [b"", b"no json", b"[]", b'{"patient": ["x"]}', b'{"nosuch": "x"}', b'{"limit": null}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"no json", b"[]", b'{"patient": ["x"]}', b'{"nosuch": "x"}', b'{"limit": null}']
+)
 def test_a_body_that_is_no_search_is_refused(tmp_path: Path, body: bytes) -> None:
     async def ask(client: httpx.AsyncClient, runtime: FakeRuntime) -> None:
         valid(await client.post("/v1/messages/search", content=body), "/v1/messages/search", "post")

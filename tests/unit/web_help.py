@@ -1,4 +1,4 @@
-"""What the tests of the HTTP API share: a runtime of a real store and nothing else, and a client that needs no socket."""
+"""What the tests of the HTTP API share: a runtime of a real store and nothing else, and a client without a socket."""
 
 from __future__ import annotations
 

@@ -52,12 +52,9 @@ def put_date(reading: Reading, target: Json, name: str, raw: str, where: str) ->
 
 def instant(reading: Reading, raw: str) -> str:
     """An instant, "" when the time is less than that (no seconds, no offset, not a time)."""
-    text = reading.part(raw)
-    digits = text.partition("+")[0].partition("-")[0].partition(".")[0]
-    if len(digits) != 14:
-        return ""
-    value, fault = read_time(reading, raw)
-    return "" if fault else value
+    value, fault = reading.times.get(raw) or read_time(reading, raw)
+    seconds = len(raw) >= 14 and raw[:14].isdigit()
+    return value if seconds and not fault else ""
 
 
 def read_time(reading: Reading, raw: str) -> tuple[str, str]:

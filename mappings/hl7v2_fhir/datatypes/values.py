@@ -43,12 +43,10 @@ _TEXT_COMPOSITES = (
 
 def numeric(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> None:
     """NM."""
-    text = raw.strip()
-    value = number(text)
-    if value is None:
-        _keep(reading, target, raw, obx, "not_a_number")
+    if digits := decimal(raw.strip()):
+        target["valueQuantity"] = {"value": Fragment(digits), **unit.quantity}
     else:
-        target["valueQuantity"] = {"value": value, **unit.quantity}
+        _keep(reading, target, raw, obx, "not_a_number")
 
 
 def _structured(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> None:

@@ -8,7 +8,7 @@ from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY, Json, absent_extension
 
 
 def message_header(reading: Reading) -> Json:
-    """Write the MessageHeader; a reference to it. An end without an address says that it has none: FHIR requires one."""
+    """Write the MessageHeader; a reference to it. An end without an address says so: FHIR requires one."""
     header = reading.header
     key = stable("MessageHeader", reading.sender, reading.part(header[10]))
     found: Json = {"resourceType": "MessageHeader", "id": key}

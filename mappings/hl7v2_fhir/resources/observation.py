@@ -61,8 +61,9 @@ def observation(reading: Reading, result: Result, setting: Setting, pattern: Pat
     extensions = list(pattern.extensions)
     if not _value(reading, found, result, pattern, extensions, setting):
         found["dataAbsentReason"] = pattern.absent
-    if pattern.unit.whole is not None:
-        _keep_unit(found, pattern.unit, extensions)
+    unit = pattern.unit
+    if unit.kept is not None or (unit.whole is not None and "valueQuantity" not in found):
+        _keep_unit(found, unit, extensions)
     if len(row) > _SHORT:
         _performers(reading, found, row)
         _rest(reading, found, row, extensions, result.number)
@@ -102,8 +103,14 @@ def _value(
     reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
 ) -> bool:
     """Write what OBX-5 says; False when it says nothing."""
-    if pattern.put is not None:
-        return _typed(reading, found, result, pattern.put, pattern.unit)
+    if (put := pattern.put) is not None:
+        raw = result.row[5]
+        if reading.repetition in raw or raw == '""':
+            return _repeated(reading, found, result, put, pattern.unit)
+        before = len(found)
+        if raw:
+            put(reading, found, raw, pattern.unit, result.number)
+        return len(found) > before
     if pattern.document:
         return _documents(reading, found, result, pattern.kind, extensions, setting)
     if text := text_of(reading, result.values):
@@ -111,17 +118,10 @@ def _value(
     return bool(text)
 
 
-def _typed(reading: Reading, found: Json, result: Result, put: Put, unit: Unit) -> bool:
-    """A value of a type with its own element; repetitions become components, so that none is the only one."""
-    raw = result.row[5]
-    if not raw or raw == '""':
-        return False
-    before = len(found)
-    if reading.repetition not in raw:
-        put(reading, found, raw, unit, result.number)
-        return len(found) > before
+def _repeated(reading: Reading, found: Json, result: Result, put: Put, unit: Unit) -> bool:
+    """Repetitions of a value that is no text become components, so that none is the only one."""
     parts: list[Json] = []
-    for repetition in reading.repetitions(raw):
+    for repetition in reading.repetitions(result.row[5]):
         part: Json = {}
         put(reading, part, repetition, unit, result.number)
         if part:

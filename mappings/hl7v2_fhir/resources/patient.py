@@ -25,7 +25,15 @@ _KEY_TYPES = ("MR", "PI", "PT", "")
 _IDENTIFIERS = ((2, ""), (3, ""), (4, ""), (18, "AN"), (19, "SS"), (20, "DL"))
 """The fields that hold identifiers, with the type that the field's definition gives."""
 
-_PARTICIPANTS = ((7, "ATND", "attender"), (8, "REF", "referrer"), (9, "CON", "consultant"), (17, "ADM", "admitter"))
+_PARTICIPANTS: tuple[tuple[int, list[Json]], ...] = tuple(
+    (field, [{"coding": [{"system": TERMINOLOGY + "v3-ParticipationType", "code": code, "display": display}]}])
+    for field, code, display in (
+        (7, "ATND", "attender"),
+        (8, "REF", "referrer"),
+        (9, "CON", "consultant"),
+        (17, "ADM", "admitter"),
+    )
+)
 
 
 def patient(reading: Reading, pid: Row, fallback: str) -> Json:
@@ -36,16 +44,19 @@ def patient(reading: Reading, pid: Row, fallback: str) -> Json:
         found["extension"] = maiden
     if identifiers:
         found["identifier"] = identifiers
-    if called := names(reading, pid[5]) + names(reading, pid[9]):
+    if called := names(reading, pid[5]) + (names(reading, pid[9]) if pid[9] else []):
         found["name"] = called
-    if telecom := telecoms(reading, pid[13], "home") + telecoms(reading, pid[14], "work"):
+    if (pid[13] or pid[14]) and (telecom := telecoms(reading, pid[13], "home") + telecoms(reading, pid[14], "work")):
         found["telecom"] = telecom
-    _gender(reading, found, pid[8])
-    put_date(reading, found, "birthDate", pid[7], "PID-7")
-    _birth_time(reading, found, pid[7])
-    if places := addresses(reading, pid[11]):
+    if pid[8]:
+        _gender(reading, found, pid[8])
+    if pid[7]:
+        put_date(reading, found, "birthDate", pid[7], "PID-7")
+        _birth_time(reading, found, pid[7])
+    if pid[11] and (places := addresses(reading, pid[11])):
         found["address"] = places
-    _life(reading, found, pid)
+    if any(pid[15:31]):
+        _life(reading, found, pid)
     return reading.put(found)
 
 
@@ -104,7 +115,7 @@ def _birth_time(reading: Reading, found: Json, raw: str) -> None:
 
 def _life(reading: Reading, found: Json, pid: Row) -> None:
     """Marital status, languages, multiple birth, death."""
-    if status := concept(reading, pid[16]):
+    if pid[16] and (status := concept(reading, pid[16])):
         known = MARITAL_STATUS.get(reading.part(pid[16]))
         found["maritalStatus"] = {**status, "coding": [known, *status.get("coding", ())]} if known else status
     if spoken := concepts(reading, pid[15]):
@@ -157,11 +168,10 @@ def _encounter_status(reading: Reading, code: str, discharged: str) -> str:
 
 
 def _participants(reading: Reading, pv1: Row) -> list[Json]:
-    found = []
-    for field, code, display in _PARTICIPANTS:
-        for person in practitioners(reading, pv1[field]):
-            coding = {"system": TERMINOLOGY + "v3-ParticipationType", "code": code, "display": display}
-            found.append({"type": [{"coding": [coding]}], "individual": person})
+    found: list[Json] = []
+    for field, kind in _PARTICIPANTS:
+        if raw := pv1[field]:
+            found += ({"type": kind, "individual": person} for person in practitioners(reading, raw))
     return found
 
 

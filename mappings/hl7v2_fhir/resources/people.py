@@ -13,6 +13,9 @@ from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, compact
 from mappings.hl7v2_fhir.vocabulary import CLIA, Json
 
+_Person = tuple[Json | None, list[Json]]
+"""A name and numbers."""
+
 
 def practitioners(reading: Reading, raw: str) -> list[Json]:
     """References to the people of an XCN field."""
@@ -25,7 +28,13 @@ def practitioners(reading: Reading, raw: str) -> list[Json]:
 
 
 def _practitioners(reading: Reading, raw: str) -> list[Json]:
-    people: list[tuple[Json | None, list[Json]]] = []
+    people = reading.dialect.cached(_people, reading, raw)
+    return [_reference(reading, name, numbers) for name, numbers in people if name or numbers]
+
+
+def _people(reading: Reading, raw: str) -> list[_Person]:
+    """Each person of an XCN field once, with all numbers."""
+    people: list[_Person] = []
     for repetition in reading.repetitions(raw):
         name, number = _person(reading, reading.parts(repetition, 13))
         same = next((numbers for other, numbers in people if name is not None and other == name), None)
@@ -33,7 +42,7 @@ def _practitioners(reading: Reading, raw: str) -> list[Json]:
             people.append((name, [number] if number else []))
         elif number and number not in same:
             same.append(number)
-    return [_reference(reading, name, numbers) for name, numbers in people if name or numbers]
+    return people
 
 
 def interpreters(reading: Reading, raw: str) -> list[Json]:
@@ -66,7 +75,22 @@ def _reference(reading: Reading, name: Json | None, numbers: list[Json]) -> Json
     person: Json = {"resourceType": "Practitioner", "id": key, "identifier": numbers}
     if name:
         person["name"] = [name]
-    return reading.put(person)
+    return _joined(reading, person)
+
+
+def _joined(reading: Reading, actor: Json) -> Json:
+    """A reference to an actor; where the message has named it before, what is new of it joins."""
+    made = reading.put(actor)
+    there = reading.resources[made["reference"]]
+    if there is not actor:
+        known = there.get("identifier", [])
+        there["identifier"] = known + [number for number in actor.get("identifier", ()) if number not in known]
+        for part in ("name", "address"):
+            if part in actor:
+                there.setdefault(part, actor[part])
+        if not there["identifier"]:
+            del there["identifier"]
+    return made
 
 
 def organization(reading: Reading, raw: str, address: str = "") -> Json | None:
@@ -121,9 +145,8 @@ def _write_organization(reading: Reading, name: str, number: Json | None, places
     else:
         return None
     identifiers = [number] if number else []
-    return reading.put(
-        compact({"resourceType": "Organization", "id": key, "identifier": identifiers, "name": name, "address": places})
-    )
+    made = {"resourceType": "Organization", "id": key, "identifier": identifiers, "name": name, "address": places}
+    return _joined(reading, compact(made))
 
 
 def role(reading: Reading, person: Json, place: Json | None, code: Json | None, telecom: str = "") -> Json:

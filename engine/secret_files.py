@@ -1,0 +1,48 @@
+"""Makes a small file that only its owner may read: the key of a store, the hash of a token.
+
+Invariant: under its name the file is absent or complete and durable, whenever the process is killed; one that is there
+is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from engine.failpoints import failpoint
+
+
+def make_secret(file: Path, text: str) -> bool:
+    """Write one line to a new file of mode 0600; False when the file is there already."""
+    if file.exists():
+        return False
+    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # its mode is 0600
+    try:
+        with os.fdopen(handle, "w") as stream:
+            stream.write(text + "\n")
+            stream.flush()
+            _sync(stream.fileno())
+        failpoint("secret.link.before")
+        os.link(temporary, file)  # unlike a rename it never replaces what another process has made meanwhile
+        failpoint("secret.link.after")
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    _sync_folder(file.parent)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _sync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    failpoint("secret.sync.before")
+    os.fsync(handle)
+    failpoint("secret.sync.after")

@@ -1,0 +1,103 @@
+"""Search finds by every term and their combinations, page by page, and never walks a table."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from engine.ids import time_of
+from engine.model import DeliveryState
+from engine.search import Search, plan, search
+from engine.store.open_read import open_for_reading
+from engine.store.sqlite import SqliteStore
+from engine.wiring import DAY
+from tests import stores
+from tests.stores import NOON
+
+TERMS: dict[str, object] = {
+    "since": NOON, "until": NOON + DAY, "channel": "lab", "type": "ORU^R01", "control_id": "3", "patient": "P3",
+    "state": "held", "before": (1 << 63) - 1,
+}  # fmt: skip
+COMBINATIONS = [names for n in range(len(TERMS) + 1) for names in combinations(TERMS, n)]
+
+
+async def several(store: SqliteStore) -> None:
+    for control in "12345":
+        await stores.deliver(store, await stores.keep_one(store, control, patient="P" + control))
+    await stores.kill(store, await stores.keep_one(store, "6", channel="other"))
+    await store.put_aside(await stores.keep_one(store, "7"), DeliveryState.HELD, "unmapped")
+    await store.keep(stores.held(store, "8"))
+
+
+def found(folder: Path, wanted: Search, now: int = NOON + DAY // 2) -> list[str]:
+    reader = open_for_reading(folder, "")
+    try:
+        result = search(reader.connection, reader, wanted, now)
+        numbers = [row[0] for row in reader.connection.execute("SELECT id FROM message ORDER BY id")]
+        return [str(numbers.index(message.id) + 1) for message in result.messages]
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "controls"),
+    [
+        (Search(), "87654321"),
+        (Search(channel="other"), "6"),
+        (Search(control_id="3"), "3"),
+        (Search(patient="P3"), "3"),
+        (Search(patient="P3", channel="other"), ""),
+        (Search(state="delivered"), "54321"),
+        (Search(state="held"), "87"),
+        (Search(state="dead"), "6"),
+        (Search(state="dead", channel="lab"), ""),
+        (Search(type="ORU", limit=2), "87"),
+        (Search(type="OR"), ""),
+        (Search(type="ADT"), ""),
+        (Search(until=NOON), ""),
+    ],
+)
+def test_it_finds(tmp_path: Path, wanted: Search, controls: str) -> None:
+    stores.run(tmp_path, several)
+    assert found(tmp_path, wanted) == list(controls)
+
+
+def test_without_a_bound_it_looks_at_the_last_day_and_says_so(tmp_path: Path) -> None:
+    stores.run(tmp_path, several)
+    reader = open_for_reading(tmp_path, "")
+    result = search(reader.connection, reader, Search(), NOON + 2 * DAY)
+    assert result.messages == () and result.since == NOON + DAY
+    assert result.as_dict() == {"since": NOON + DAY, "next": None, "messages": []}
+    old = search(reader.connection, reader, Search(control_id="1"), NOON + 2 * DAY)
+    assert len(old.messages) == 1 and old.since == 0
+    reader.close()
+
+
+def test_pages_follow_each_other(tmp_path: Path) -> None:
+    stores.run(tmp_path, several)
+    reader = open_for_reading(tmp_path, "")
+    seen, before = [], 0
+    while True:
+        page = search(reader.connection, reader, Search(limit=3, before=before), NOON + 1000)
+        seen += [message.id for message in page.messages]
+        before = page.next
+        if not before:
+            break
+    assert len(seen) == 8 and seen == sorted(seen, reverse=True)
+    assert time_of(seen[-1]) >= NOON
+    reader.close()
+
+
+@pytest.mark.parametrize("state", ["held", "dead", "delivered", "accepted"])
+def test_no_combination_walks_a_table(tmp_path: Path, state: str) -> None:
+    stores.run(tmp_path, several)
+    reader = open_for_reading(tmp_path, "")
+    for names in COMBINATIONS:
+        terms = {name: state if name == "state" else TERMS[name] for name in names}
+        query, values = plan(reader, Search(**terms), NOON, 100)  # type: ignore[arg-type]
+        steps = [row[3] for row in reader.connection.execute("EXPLAIN QUERY PLAN " + query, values)]
+        assert steps
+        assert not [step for step in steps if step.startswith("SCAN")], (names, steps)
+    reader.close()

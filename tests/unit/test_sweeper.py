@@ -1,0 +1,133 @@
+"""The sweeper finds what was forgotten, gives up what is too old, forgets old answers and watches the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import sweeper as module
+from engine.errors import StoreUnavailable
+from engine.store import expiry
+from engine.store.sqlite import SqliteStore
+from engine.sweeper import Sweeper
+from engine.wiring import DAY, Retry
+from tests import stores
+from tests.building import Path_, channel, oru, spec
+from tests.unit.test_recovery import left_behind, run
+
+
+def made(line: Path_, reserve: int = 0) -> Sweeper:
+    return Sweeper(line.store, line.worker, lambda: [line.running.channel], reserve)
+
+
+def test_what_nobody_was_told_of_is_offered_in_order(tmp_path: Path) -> None:
+    messages = [oru(f"{n}", f"P{n % 3}") for n in range(12)]
+    run(tmp_path, None, lambda line: left_behind(line, *messages))
+
+    async def swept(line: Path_) -> None:
+        await made(line).turn()
+        while {"queued", "claimed"} & set(line.states()):
+            await line.quiet()
+            await asyncio.sleep(0)
+        for n in range(3):
+            received = [raw for raw in line.destinations["ehr"].received if f"|P{n}^".encode() in raw]
+            assert received == [raw for raw in messages if f"|P{n}^".encode() in raw]
+
+    run(tmp_path, None, swept)
+
+
+def test_a_walk_goes_on_where_it_stopped_and_begins_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ROWS_A_LOOK", 2)
+
+    async def story(line: Path_) -> None:
+        await left_behind(line, *(oru(str(n), f"P{n}") for n in range(5)))
+        for outlet in line.worker.outlets.values():
+            outlet.lanes.clear()
+        sweeper = made(line)
+        assert [await sweeper.look() for _ in range(4)] == [True, True, True, False]
+        assert len(line.worker.outlets["lab", "ehr"].lanes) == 5
+
+    run(tmp_path, None, story)
+
+
+def test_behind_an_open_breaker_what_is_too_old_dies_and_blocks(tmp_path: Path) -> None:
+    wiring = channel(spec(retry=Retry(give_up=0)))
+
+    async def story(line: Path_) -> None:
+        await left_behind(line, oru("1"), oru("2"))
+        outlet = line.worker.outlets["lab", "ehr"]
+        await made(line).turn()
+        assert line.states() == ["queued", "queued"]
+        outlet.breaker.failed(line.store.now())
+        await made(line).turn()
+        assert {state for state in (await stores.states(line.store)).values()} == {("dead", "gave_up")}
+        (lane,) = outlet.lanes.values()
+        assert not lane.queue and len(lane.blocked) == 2
+
+    run(tmp_path, wiring, story)
+
+
+def test_the_disk_is_watched(tmp_path: Path) -> None:
+    async def story(line: Path_) -> None:
+        made(line, 1 << 62).check_room()
+        assert line.ports.room is False
+        answer = await line.send(oru())
+        assert not answer.positive and answer.verdict.code == "disk_full"
+        made(line).check_room()
+        assert line.ports.room is True
+        assert (await line.send(oru())).positive
+
+    run(tmp_path, None, story)
+
+
+def test_it_stops_at_once_and_goes_on_after_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.001)
+
+    async def story(line: Path_) -> None:
+        turns = asyncio.Event()
+        sweeper = made(line)
+        calls: list[int] = []
+
+        async def turn() -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise StoreUnavailable("on purpose")
+            turns.set()
+
+        monkeypatch.setattr(sweeper, "turn", turn)
+        sweeper.start()
+        await turns.wait()
+        monkeypatch.setattr(module, "TURN_SECONDS", 3600)
+        await sweeper.stop()
+
+    run(tmp_path, None, story)
+
+
+def test_answers_are_forgotten_after_their_window_and_not_before(tmp_path: Path) -> None:
+    clock = stores.StepClock()
+    wiring = stores.channel(duplicates_within=DAY)
+
+    async def work(store: SqliteStore) -> None:
+        def keys() -> Any:
+            return store.read(lambda c: c.execute("SELECT count(*) FROM receipt_key").fetchone()[0])
+
+        for n in range(5):
+            await stores.keep(store, str(n))
+        clock.at += DAY // 2
+        await stores.keep(store, "late")
+        assert await store.act(partial(expiry.forget, channel=wiring, most=3)) == 0
+        clock.at += DAY // 2
+        turns = [await store.act(partial(expiry.forget, channel=wiring, most=3)) for _ in range(3)]
+        assert turns == [3, 2, 0]
+        assert await keys() == 1
+        replaced = stores.receipt(store, "0", window=DAY)
+        await store.keep(replaced)
+        clock.at += DAY // 2
+        assert await store.act(partial(expiry.forget, channel=wiring, most=10)) == 1
+        assert await keys() == 1
+
+    stores.run(tmp_path, work, clock)
