@@ -131,7 +131,8 @@ def call(folder: Path, command: str, **arguments: Any) -> Any:
         ) from None
     with connection:
         connection.settimeout(ANSWER_SECONDS)
-        connection.sendall(_line({"command": command, "arguments": arguments}))
+        with contextlib.suppress(BrokenPipeError):  # a server that refuses may answer before it has read
+            connection.sendall(_line({"command": command, "arguments": arguments}))
         answer = _read_line(connection)
     if answer.get("ok"):
         return answer.get("result")

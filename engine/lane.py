@@ -27,14 +27,40 @@ def behind(kind: ClassOfMessage, spec: DestinationSpec) -> Behind:
     return "order" if kind == "result" else "wait"
 
 
+class Memory:
+    """What all lanes of a process hold together: places for deliveries, and bytes of what they carry."""
+
+    __slots__ = ("bytes_left", "places_left")
+
+    def __init__(self, places: int, size: int) -> None:
+        self.places_left = places
+        self.bytes_left = size
+
+    def take(self, delivery: Delivery) -> None:
+        """A delivery is queued; without room for its bytes it is read from the store when its turn comes."""
+        self.places_left -= 1
+        if delivery.raw is not None:
+            if self.bytes_left <= 0:
+                delivery.raw = None
+            else:
+                self.bytes_left -= len(delivery.raw)
+
+    def give_back(self, delivery: Delivery) -> None:
+        """A delivery is no longer queued."""
+        self.places_left += 1
+        if delivery.raw is not None:
+            self.bytes_left += len(delivery.raw)
+
+
 class Lane:
     """One lane in memory. `later` is the highest sequence number that only the store holds."""
 
-    __slots__ = ("blocked", "key", "later", "queue", "rule", "running", "seen", "timer")
+    __slots__ = ("_memory", "blocked", "key", "later", "queue", "rule", "running", "seen", "timer")
 
-    def __init__(self, key: bytes, rule: Behind) -> None:
+    def __init__(self, key: bytes, rule: Behind, memory: Memory) -> None:
         self.key = key
         self.rule = rule
+        self._memory = memory
         self.queue: deque[Delivery] = deque()
         self.blocked: dict[int, Delivery] = {}  # held and dead ones, by id
         self.running = False
@@ -42,26 +68,33 @@ class Lane:
         self.seen = 0  # the highest sequence number ever queued here
         self.later = 0
 
-    def add(self, delivery: Delivery, places: int) -> None:
-        """Queue a delivery in its place, or leave it to the store when the lane is long or there are no places."""
+    def add(self, delivery: Delivery) -> None:
+        """Queue a delivery in its place, or leave it to the store when the lane is long or memory is short."""
         place = self._place(delivery)
         if place <= self.seen:
             self._insert(delivery)
-        elif self.later > self.seen or len(self.queue) >= MOST_IN_MEMORY or places <= 0:
+        elif self.later > self.seen or len(self.queue) >= MOST_IN_MEMORY or self._memory.places_left <= 0:
             self.later = max(self.later, place)
         else:
-            self.queue.append(delivery)
-            self.seen = place
+            self.append(delivery)
+
+    def append(self, delivery: Delivery) -> None:
+        """Queue a delivery at the end: it comes after everything that was ever queued here."""
+        self._memory.take(delivery)
+        self.queue.append(delivery)
+        self.seen = self._place(delivery)
 
     def _insert(self, delivery: Delivery) -> None:
         """Put a replayed delivery back where it stood; one that is there already stays once."""
-        for position, other in enumerate(self.queue):
+        position = len(self.queue)
+        for at, other in enumerate(self.queue):
             if other.id == delivery.id:
                 return
             if self._place(other) > self._place(delivery):
-                self.queue.insert(position, delivery)
-                return
-        self.queue.append(delivery)
+                position = at
+                break
+        self._memory.take(delivery)
+        self.queue.insert(position, delivery)
 
     def next(self) -> Delivery | None:
         """The first delivery that nothing blocks, or None."""
@@ -85,17 +118,19 @@ class Lane:
     def _place(self, delivery: Delivery) -> int:
         return delivery.place(self.key)
 
-    def leave(self, delivery: Delivery) -> None:
-        """Take a delivery out of the queue: it was delivered, put aside, or changed hands."""
-        if self.queue and self.queue[0].id == delivery.id:
-            self.queue.popleft()
-        else:
-            self.drop(delivery.id)
+    def leave(self, delivery: int) -> None:
+        """Take a delivery out of the queue: it has ended, was put aside, or changed hands."""
+        for at, other in enumerate(self.queue):
+            if other.id == delivery:
+                self._memory.give_back(other)
+                del self.queue[at]
+                return
 
-    def drop(self, delivery: int) -> None:
-        """Take a delivery out of the queue that somebody else has ended or put aside."""
-        if any(other.id == delivery for other in self.queue):
-            self.queue = deque(other for other in self.queue if other.id != delivery)
+    def clear(self) -> None:
+        """Let go of everything queued: the store has it."""
+        for delivery in self.queue:
+            self._memory.give_back(delivery)
+        self.queue.clear()
 
     def block(self, delivery: Delivery) -> None:
         """Remember a held or dead delivery, unless this lane lets everything pass."""

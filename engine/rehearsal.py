@@ -15,7 +15,7 @@ from engine import registry
 from engine.authorize import authorize
 from engine.cases import Case, Expectation, cases, read_expectation, write_missing
 from engine.differences import Difference, hl7_differences, json_differences, text_differences
-from engine.errors import Held, Refused, Reply, TooLarge, Unreadable
+from engine.errors import Held, Refused, Reply, TooLarge, Unreadable, Unroutable
 from engine.identify import identify
 from engine.model import Converted, DeliveryState, Identity, Verdict
 from engine.ports import ApplyMaps, Running, Tables
@@ -108,11 +108,9 @@ def play(raw: bytes, running: Running, parts: Parts, at: int) -> Played:
         identity = identify(raw, running)
         authorize(identity, running)
         routes = route(identity, running)
-    except (Refused, Unreadable) as error:
+    except (Refused, Unreadable, Unroutable) as error:
         verdict = Verdict(error.reply, error.code, error.text, error.where, message=MESSAGE, at=at)
         return Played(error.code, running.format.answer(identity, raw, verdict))
-    except Exception as error:  # a predicate may raise anything; on the path the message would be held
-        return Played(f"a predicate raised {type(error).__name__}", None)
     played = Played("accepted", _accepted(raw, identity, running, at))
     for spec, found in zip(running.channel.destinations, routes, strict=True):
         if found.state is DeliveryState.FILTERED:

@@ -14,7 +14,7 @@ from typing import Protocol
 from engine import observe
 from engine.breaker import Breaker
 from engine.errors import StoreUnavailable
-from engine.lane import Lane, behind, stands_still
+from engine.lane import Lane, Memory, behind, stands_still
 from engine.model import MICROSECONDS, Delivery, DeliveryState, Settlement
 from engine.pipeline import Carried, carry
 from engine.ports import Destination, Ports, Running
@@ -24,6 +24,8 @@ STORE_PAUSE_SECONDS = 1.0
 """How long a lane waits when the store could not take its claim or its outcome."""
 DELIVERIES_A_TURN = 32
 """After so many a lane gives its place to the next one."""
+REFILL = 500
+"""Deliveries read at once for a lane of which the store holds more."""
 MOST_QUEUED = 200_000
 """Deliveries queued in memory over all lanes; what is beyond is read from the store when its lane gets there."""
 IN_FLIGHT_FACTOR = 2
@@ -59,14 +61,14 @@ class Outlet:
         """Queue a delivery in its lane (a merge: in both) and let the lane go on when it can."""
         for key in _lanes_of(delivery):
             lane = self.lane(key)
-            lane.add(delivery, self._host.places())
+            lane.add(delivery)
             self.wake(lane)
 
     def lane(self, key: bytes) -> Lane:
         """The lane of that key; it exists while something of it needs memory."""
         lane = self.lanes.get(key)
         if lane is None:
-            lane = self.lanes[key] = Lane(key, self._rule)
+            lane = self.lanes[key] = Lane(key, self._rule, self._host.memory)
         return lane
 
     def wake(self, lane: Lane) -> None:
@@ -95,8 +97,7 @@ class Outlet:
     def forget_all(self) -> None:
         """Let go of everything queued: the store has it."""
         for lane in self.lanes.values():
-            for delivery in lane.queue:
-                self._host.forget(delivery)
+            lane.clear()
         self.lanes.clear()
         self._ready.clear()
 
@@ -155,10 +156,10 @@ class Outlet:
         return True
 
     def _leave(self, delivery: Delivery, blocks: bool) -> None:
-        self._host.forget(delivery)
-        for key in _lanes_of(delivery):
-            lane = self.lane(key)
-            lane.leave(delivery)
+        lanes = [self.lane(key) for key in _lanes_of(delivery)]
+        for lane in lanes:
+            lane.leave(delivery.id)
+        for lane in lanes:
             if blocks:
                 lane.block(delivery)
             self.wake(lane)
@@ -177,15 +178,16 @@ class Outlet:
         """Read what the store alone holds of a lane."""
         if lane.queue or lane.later <= lane.seen:
             return None
-        found = await self._host.backlog.open_of_lane(lane.key, lane.seen, 500)
-        lane.seen = found[-1].place(lane.key) if found else lane.later
+        found = await self._host.backlog.open_of_lane(lane.key, lane.seen, REFILL)
+        last = found[-1].place(lane.key) if found else lane.later
         for delivery in found:
             if stands_still(delivery.state):
                 lane.block(delivery)
             else:
-                lane.queue.append(delivery)
+                lane.append(delivery)
             if delivery.barrier:
                 self._tell_other_lane(lane, delivery)
+        lane.seen = last
         return lane.next()
 
     def _tell_other_lane(self, lane: Lane, merge: Delivery) -> None:
@@ -255,32 +257,13 @@ class Worker:
         self.outlets: dict[tuple[str, str], Outlet] = {}
         self.on_settled: Callable[[Delivery, Settlement], None] = lambda delivery, settlement: None
         self.ending = False
-        self._memory_left = memory_bytes
-        self._queued = 0
+        self.memory = Memory(MOST_QUEUED, memory_bytes)
 
     def offer(self, delivery: Delivery) -> None:
-        """Queue a delivery at its outlet; its bytes stay in memory while there is room for them."""
-        self._queued += 1
+        """Queue a delivery at its outlet. Where its channel does not run the store has it: a start offers it again."""
         outlet = self.outlets.get((delivery.channel, delivery.destination))
-        if outlet is None:  # its channel is not running: the store has it, and start or reload will offer it again
-            return
-        if delivery.raw is not None:
-            if self._memory_left > 0:
-                self._memory_left -= len(delivery.raw)
-            else:
-                delivery.raw = None
-        outlet.offer(delivery)
-
-    def places(self) -> int:
-        """How many more deliveries may queue in memory."""
-        return MOST_QUEUED - self._queued
-
-    def forget(self, delivery: Delivery) -> None:
-        """Give back the memory of a delivery that has left its lane."""
-        self._queued -= 1
-        if delivery.raw is not None:
-            self._memory_left += len(delivery.raw)
-            delivery.raw = None
+        if outlet is not None:
+            outlet.offer(delivery)
 
     def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Tell whoever waits for this delivery's outcome."""
@@ -309,9 +292,9 @@ class Worker:
         for key in _lanes_of(delivery):
             lane = outlet.lane(key)
             lane.release(delivery.id)
-            lane.drop(delivery.id)
+            lane.leave(delivery.id)
             if delivery.state is DeliveryState.QUEUED:
-                lane.add(delivery, 1)
+                lane.add(delivery)
             outlet.wake(lane)
 
     def restore(self, delivery: Delivery) -> None:
@@ -340,7 +323,7 @@ class Worker:
             return
         for key in _lanes_of(delivery):
             lane = outlet.lane(key)
-            lane.drop(delivery.id)
+            lane.leave(delivery.id)
             lane.block(delivery)
             outlet.wake(lane)
 

@@ -6,6 +6,7 @@ Invariant: standard output has one line, written when the engine is ready; whoev
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -121,6 +122,8 @@ def _run(chosen: Settings, json: bool) -> None:
 
 
 async def _serve(chosen: Settings, json: bool) -> None:
+    import asyncio
+
     from engine.runtime import Runtime
 
     runtime = Runtime(chosen)
@@ -128,8 +131,10 @@ async def _serve(chosen: Settings, json: bool) -> None:
     faults = list(runtime.site.faults)
     for fault in faults:
         warn(str(fault))
+    running = asyncio.create_task(runtime.run())
+    await asyncio.sleep(0)  # its signal handlers are in place before anybody is told that it is ready
     _say_ready(runtime, faults, json)
-    await runtime.run()
+    await running
 
 
 def _say_ready(runtime: Runtime, faults: list[Fault], json: bool) -> None:
@@ -145,8 +150,6 @@ def _say_ready(runtime: Runtime, faults: list[Fault], json: bool) -> None:
     left_out = f", {broken} left out (see the faults above)" if broken else ""
     noun = "channel" if len(report) == 1 else "channels"
     say(f"interlock {__version__} ready: {runtime.http.url}, {len(report)} {noun}{left_out}")
-    import sys
-
     sys.stdout.flush()
 
 

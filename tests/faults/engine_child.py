@@ -96,6 +96,8 @@ class Engine:
             )
         assert self.process.stdout is not None
         line = await asyncio.wait_for(asyncio.to_thread(self.process.stdout.readline), 60)
+        if line.strip() == "{":  # an error is a document of several lines
+            raise AssertionError(self.process.stdout.read())
         self.ready = json.loads(line) if line else {}
         self.take_addresses(self.ready.get("channels", ()))
         return bool(line)
@@ -154,6 +156,11 @@ class Engine:
             writer.close()
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split()[1]), body
+
+    def run_python(self, *words: str, failpoint: str = "") -> int:
+        """Run a program of a test's own in the engine's environment; its exit status."""
+        environment = self.environment(failpoint)
+        return subprocess.run([sys.executable, *words], env=environment, check=False, timeout=60).returncode
 
     def command(self, *arguments: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
         """Run one command of the command line to its end."""

@@ -181,7 +181,7 @@ class Laboratory:
         message = self.book.sent[control] = Sent(control, lane, place, text.encode(), held)
         return message
 
-    async def _until_acknowledged(self, message: Sent, line: Line | None) -> Line:
+    async def _until_acknowledged(self, message: Sent, line: Line | None) -> Line | None:
         while True:
             try:
                 if line is None or line.lost:
@@ -226,13 +226,13 @@ class Laboratory:
 class HttpLaboratory(Laboratory):
     """The same over HTTP: POST, and 202 is the acknowledgement."""
 
-    async def _until_acknowledged(self, message: Sent, line: Line | None) -> Line:
+    async def _until_acknowledged(self, message: Sent, line: Line | None) -> Line | None:
         while True:
             with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
                 self.book.tries += 1
                 if await self._post(message) == 202:
                     self.judge(message, b"MSA|AA|" + message.control.encode())
-                    return Line(self.book) if line is None else line
+                    return None
                 self.book.negative.append((message.control, "HTTP"))
             await asyncio.sleep(PAUSE_SECONDS)
 

@@ -1,4 +1,4 @@
-"""The site that the kill tests run: three channels, two EHRs, a laboratory on each channel, and the oracle at the end."""
+"""The site that the kill tests run: three channels, their receivers, a laboratory on each, the oracle at the end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ APPLICATION = 'answer = "application"\nanswer_within = "2s"\n'
 
 
 class Site:
-    """relay (R): HL7 v2 as it came. results (F): converted to FHIR, one in nine held. direct (D): answered by the EHR."""
+    """relay (R): HL7 v2 as it came. results (F): to FHIR, one in nine held. direct (D): answered by its receiver."""
 
     def __init__(self, folder: Path) -> None:
         self.engine = Engine(folder)

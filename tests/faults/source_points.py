@@ -1,7 +1,7 @@
 """Reads the engine's source: where bytes become durable or leave, and which failpoints stand before and after.
 
-What counts as an act: a store commit (COMMIT, a writing statement or checkpoint outside a batch), a write to a socket or
-a file descriptor, an fsync, a rename or link. Between an act and its two points there is no other act.
+What counts as an act: a store commit (COMMIT, a writing statement or checkpoint outside a batch), a write to a socket
+or a file descriptor, an fsync, a rename or link. Between an act and its two points there is no other act.
 """
 
 from __future__ import annotations
@@ -62,10 +62,8 @@ def names() -> list[str]:
                 (name,) = node.args
                 assert isinstance(name, ast.Constant), f"{_name(file)}:{node.lineno}: a failpoint's name is no literal"
                 found.append(str(name.value))
-            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-                if node.target.id.endswith("_POINTS"):
-                    texts = (part for part in ast.walk(node.value) if isinstance(part, ast.Constant))
-                    found.extend(str(part.value) for part in texts)
+            if isinstance(node, ast.AnnAssign) and ast.unparse(node.target).endswith("_POINTS") and node.value:
+                found.extend(str(part.value) for part in ast.walk(node.value) if isinstance(part, ast.Constant))
     return found
 
 
@@ -143,7 +141,7 @@ def _text(node: ast.expr, constants: dict[str, str]) -> str:
 
 
 def _constants(tree: ast.Module) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             found[node.targets[0].id] = _text(node.value, found)

@@ -97,8 +97,14 @@ def events() -> set[str]:
     for module in modules():
         for node in ast.walk(ast.parse((ROOT / module).read_text("utf-8"))):
             if isinstance(node, ast.Call) and _called(node) in ("observe.event", "observe.failed", "event"):
-                found |= {c.value for c in ast.walk(node.args[0]) if isinstance(c, ast.Constant)}
-    return found & {word for word in found if isinstance(word, str)}
+                found |= words(node.args[0])
+    return found
+
+
+def words(tree: ast.AST) -> set[str]:
+    """The texts of one word that a piece of source holds."""
+    constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {text for text in constants if isinstance(text, str) and text.isidentifier()}
 
 
 def _called(node: ast.Call) -> str:

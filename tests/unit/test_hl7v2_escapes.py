@@ -74,3 +74,9 @@ def test_without_an_escape_character_only_safe_text_can_be_written() -> None:
 
 def test_a_long_text_of_escape_characters_is_read_in_one_pass() -> None:
     assert unescape("\\" * 100_001) == "\\" * 100_001
+
+
+def test_a_line_break_is_hexadecimal_where_the_full_stop_delimits() -> None:
+    own = Separators(field="!", component='"', repetition=".", escape="#", subcomponent="$")
+    assert escape("\n", own) == "#X0A#"
+    assert unescape("#X0A#", own) == "\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engine.lane import Behind, Lane, behind
+from engine.lane import Behind, Lane, Memory, behind
 from engine.model import Delivery
 from engine.wiring import DestinationSpec
 
@@ -14,16 +14,16 @@ def delivery(seq: int, order: bytes = b"o1", barrier: bytes = b"") -> Delivery:
 
 
 def lane(rule: Behind, *queued: Delivery) -> Lane:
-    made = Lane(b"lane", rule)
+    made = Lane(b"lane", rule, Memory(1000, 1 << 20))
     for one in queued:
-        made.add(one, 1000)
+        made.add(one)
     return made
 
 
 def after_blocking_the_first(rule: Behind, second: Delivery) -> Delivery | None:
     first = delivery(1)
     made = lane(rule, first, second)
-    made.leave(first)
+    made.leave(first.id)
     made.block(first)
     return made.next()
 
@@ -48,7 +48,7 @@ def test_a_merge_waits_for_everything_before_it() -> None:
 def test_nothing_passes_a_blocked_merge() -> None:
     first = delivery(1, b"o1", barrier=b"other")
     made = lane("order", first, delivery(2, b"o2"))
-    made.leave(first)
+    made.leave(first.id)
     made.block(first)
     assert made.next() is None
 
@@ -56,7 +56,7 @@ def test_nothing_passes_a_blocked_merge() -> None:
 def test_release_lets_the_lane_go_on() -> None:
     first = delivery(1)
     made = lane("wait", first, delivery(2))
-    made.leave(first)
+    made.leave(first.id)
     made.block(first)
     made.release(first.id)
     assert made.next() is not None
@@ -65,17 +65,20 @@ def test_release_lets_the_lane_go_on() -> None:
 def test_a_replayed_delivery_goes_back_to_its_place() -> None:
     first = delivery(1)
     made = lane("wait", first, delivery(2), delivery(3))
-    made.leave(first)
-    made.add(first, 1000)
+    made.leave(first.id)
+    made.add(first)
     assert [one.seq for one in made.queue] == [1, 2, 3]
-    made.add(first, 1000)
+    made.add(first)
     assert [one.seq for one in made.queue] == [1, 2, 3]
 
 
 def test_without_places_the_rest_stays_in_the_store() -> None:
-    made = lane("wait", delivery(1))
-    made.add(delivery(2), 0)
-    made.add(delivery(3), 1000)  # behind one that is not in memory nothing may come in
+    memory = Memory(1, 1 << 20)
+    made = Lane(b"lane", "wait", memory)
+    made.add(delivery(1))
+    made.add(delivery(2))
+    memory.places_left = 1000
+    made.add(delivery(3))  # behind one that is not in memory nothing may come in
     assert [one.seq for one in made.queue] == [1]
     assert made.later == 3
 
@@ -93,3 +96,20 @@ def test_without_places_the_rest_stays_in_the_store() -> None:
 )
 def test_the_rule_of_a_destination(kind: str, more: dict[str, str], rule: str) -> None:
     assert behind(kind, DestinationSpec("e", "memory://e", **more)) == rule  # type: ignore[arg-type]
+
+
+def test_memory_is_given_back() -> None:
+    memory = Memory(10, 100)
+    made = Lane(b"lane", "wait", memory)
+    for seq in (1, 2):
+        one = delivery(seq)
+        one.raw = b"x" * 60
+        made.add(one)
+    assert (memory.places_left, memory.bytes_left) == (8, -20)
+    third = delivery(3)
+    third.raw = b"x"
+    made.add(third)
+    assert third.raw is None
+    made.leave(1)
+    made.clear()
+    assert (memory.places_left, memory.bytes_left) == (10, 100)

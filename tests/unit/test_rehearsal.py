@@ -169,7 +169,7 @@ def test_a_converter_that_raises_is_told_without_values_and_never_expected(folde
 
 def test_a_predicate_that_raises_is_told(folder: Path) -> None:
     case(folder, MESSAGE.replace("PV1|1|I", "PV1|1|X"))
-    assert "verdict expected accepted actual a predicate raised RuntimeError" in said(run(folder))
+    assert "verdict expected accepted actual predicate_failed" in said(run(folder))
 
 
 @pytest.mark.parametrize(

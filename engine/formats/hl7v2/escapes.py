@@ -79,7 +79,9 @@ def _sequences(separators: Separators) -> dict[str, str]:
 def _escapes(separators: Separators) -> dict[str, str]:
     """What must not stand in a leaf, and the sequence that stands for it."""
     field, component, repetition, mark, subcomponent, _ = separators
-    table = {chr(n): f"{mark}X{n:02X}{mark}" for n in (*range(9), *range(11, 32))} | {"\n": f"{mark}.br{mark}"}
+    table = {chr(n): f"{mark}X{n:02X}{mark}" for n in (*range(9), *range(10, 32))}
+    if "." not in (field, component, repetition, mark, subcomponent):  # a line break may not be cut by a delimiter
+        table["\n"] = f"{mark}.br{mark}"
     named = {"F": field, "S": component, "T": subcomponent, "R": repetition, "E": mark}
     return table | {character: mark + name + mark for name, character in named.items() if character}
 
