@@ -56,7 +56,7 @@ def list_letters(
     wanted = _wanted(channel, state, code, limit, before)
     with reader(settings(data=data)) as store:
         if items:
-            _show_items(queues.items(store.connection, channel, code, limit), json)
+            _show_items(queues.items(store.connection, store, channel, code, limit), json)
             return
         found = queues.letters(store.connection, wanted)
     if json:
@@ -111,6 +111,12 @@ def resend(number: Id, reason: Why, data: Data = None, json: Json = False) -> No
 def end(number: Id, reason: Why, data: Data = None, json: Json = False) -> None:
     """Close it for good: it will not be sent. It stays accounted for as ended."""
     _act("deadletter.end", number, reason, data, json)
+
+
+@app.command(epilog=examples(f'interlock deadletter close {_ID} --reason "added to northside-loinc, ticket 4711"'))
+def close(number: Id, reason: Why, data: Data = None, json: Json = False) -> None:
+    """Close an item that somebody has seen to; when it happens again a new one opens."""
+    _act("deadletter.close", number, reason, data, json)
 
 
 @app.command(epilog=examples("interlock deadletter reasons", "interlock deadletter reasons --json"))
@@ -181,8 +187,11 @@ def _show_items(found: list[Item], json: bool) -> None:
     from engine.model import show_id
 
     rows = [
-        (show_id(i.id), i.channel, i.code, i.count, moment(i.opened_at), moment(i.latest_at), show_id(i.message))
+        (
+            show_id(i.id), i.channel, i.code, i.about["subject"], i.about["table"] or i.about["where"], i.count,
+            moment(i.opened_at), moment(i.latest_at), show_id(i.message),
+        )
         for i in found
-    ]
-    show(table(("id", "channel", "code", "times#", "first", "latest", "first message"), rows))
+    ]  # fmt: skip
+    show(table(("id", "channel", "code", "about", "where", "times#", "first", "latest", "first message"), rows))
     warn(f"{len(found)} items are open")

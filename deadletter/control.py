@@ -1,4 +1,4 @@
-"""What the server carries out for `interlock deadletter`: replay, resend and end, with who asked and why."""
+"""What the server carries out for `interlock deadletter`: replay, resend, end and close, with who asked and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from deadletter.replay import Replayer
 from engine.commands import Handler, Hands, text
 from engine.errors import Configuration
 from engine.model import read_id
+from engine.store import acts
 
 
 def handlers(hands: Hands) -> dict[str, Handler]:
@@ -27,7 +28,13 @@ def handlers(hands: Hands) -> dict[str, Handler]:
         await replayer(actor).end(*_wanted(arguments))
         return {"id": arguments["id"], "code": "ended"}
 
-    return {"deadletter.replay": replay, "deadletter.resend": resend, "deadletter.end": end}
+    async def close(arguments: Mapping[str, Any], actor: str) -> Any:
+        number, reason = _wanted(arguments)
+        await hands.store.act(lambda t: acts.close_item(t, number, reason, actor))
+        return {"id": arguments["id"], "code": "closed"}
+
+    named = {"replay": replay, "resend": resend, "end": end, "close": close}
+    return {f"deadletter.{name}": handler for name, handler in named.items()}
 
 
 def _wanted(arguments: Mapping[str, Any]) -> tuple[int, str]:

@@ -1,21 +1,25 @@
 """Lists what waits for a person: held messages, stuck and doubtful deliveries, and open items.
 
-Invariant: a list shows nothing that identifies a patient, is bounded, and finds its rows by an index.
+Invariant: a list of letters shows nothing that identifies a patient; every list is bounded and finds its rows by an
+index. An item says what it is about, for whoever may open the store: a code, a unit, a field.
 """
 
 from __future__ import annotations
 
 import heapq
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any, Literal
+
+import orjson
 
 from deadletter.reasons import Reason, explain
 from engine.model import show_id
 from engine.store.keyring import Opener
 from engine.store.open_read import snapshot
+from engine.store.sealing import place
 from engine.trace import Trace, trace
 
 MOST = 1000
@@ -35,7 +39,7 @@ HELD_DELIVERIES = _DELIVERIES.format(state="d.open = 2 AND d.state = 'held'")
 DEAD_DELIVERIES = _DELIVERIES.format(state="d.open = 2 AND d.state = 'dead'")
 DOUBTFUL_DELIVERIES = _DELIVERIES.format(state="d.state = 'in doubt'")
 OPEN_ITEMS = (
-    "SELECT id, organization, channel, code, count, opened_at, latest_at, message, delivery FROM item"
+    "SELECT id, organization, channel, code, count, opened_at, latest_at, message, delivery, sealed FROM item"
     " WHERE closed_at IS NULL AND (? = '' OR channel = ?) AND (? = '' OR code = ?) ORDER BY latest_at DESC LIMIT ?"
 )
 _STATES: dict[str, tuple[str, ...]] = {
@@ -92,11 +96,12 @@ class Item:
     latest_at: int
     message: int
     delivery: int
+    about: Mapping[str, str]  # where, text, subject (such as the local code) and table
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         ids = {name: show_id(getattr(self, name)) for name in ("id", "message", "delivery")}
-        return {**asdict(self), **ids}
+        return {**asdict(self), **ids, "about": dict(self.about)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +137,18 @@ def letters(connection: sqlite3.Connection, wanted: Wanted) -> Letters:
     return Letters(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else 0)
 
 
-def items(connection: sqlite3.Connection, channel: str = "", code: str = "", limit: int = 100) -> list[Item]:
-    """Open items, the latest first."""
+def items(
+    connection: sqlite3.Connection, opener: Opener, channel: str = "", code: str = "", limit: int = 100
+) -> list[Item]:
+    """Open items, the latest first, each with what it is about."""
     values = (channel, channel, code, code, max(1, min(limit, MOST)))
-    return [Item(*row) for row in connection.execute(OPEN_ITEMS, values)]
+    return [_item(opener, row) for row in connection.execute(OPEN_ITEMS, values)]
+
+
+def _item(opener: Opener, row: tuple[Any, ...]) -> Item:
+    number, organization, channel, code, count, opened_at, latest_at, message, delivery, sealed = row
+    about = orjson.loads(opener.keys(organization).open(sealed, place(organization, number, "item")))
+    return Item(number, organization, channel, code, count, opened_at, latest_at, message, delivery, about)
 
 
 def show(connection: sqlite3.Connection, opener: Opener | None, number: int) -> Shown:

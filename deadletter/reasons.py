@@ -112,6 +112,11 @@ GROUPS: tuple[Group, ...] = (
     Group(
         "What the engine decided",
         (
+            Reason(
+                "connector_failed",
+                "The connector failed in a way nobody foresaw; its bytes may have left.",
+                "See the log for place and type of the error, have it corrected; it is sent again by its policy.",
+            ),
             Reason("attempts_spent", "Every attempt that the channel allows has failed.", _PARTNER),
             Reason("gave_up", "It waited longer than the channel's `give_up`.", _PARTNER),
             Reason("in_doubt", "Its bytes may have arrived, and the channel wants a person to decide.", _LOOK_FIRST),
@@ -217,6 +222,14 @@ GROUPS: tuple[Group, ...] = (
                 "seal_broken", "Stored bytes were changed or moved.", "Run `interlock balance`; see the audit.", False
             ),
             Reason("row_refused", "The store could not keep one row.", "See the log; the sender sends again.", False),
+            Reason(
+                "writer_failed",
+                "Keeping failed unforeseen.",
+                "See the log; the sender sends again.",
+                False,
+            ),
+            Reason("store_unopened", "The store's file could not be opened.", "See the advice at the start.", False),
+            Reason("folder_unwritable", "The data folder cannot be written.", "Mend its rights or its disk.", False),
             Reason("store_unavailable", "The store could not keep anything.", "See /readyz for what is wrong.", False),
         ),
     ),

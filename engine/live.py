@@ -24,6 +24,9 @@ from engine.worker import Outlet, Worker
 State = Literal["started", "paused", "stopped"]
 """A channel that is paused takes nothing and goes on delivering; one that is stopped does neither."""
 
+SOURCE_PAUSE_SECONDS = 5.0
+"""How long until a source that could not start is tried again."""
+
 
 class Live:
     """Every running channel: its wiring, its source, its outlets, and what a person set."""
@@ -33,6 +36,7 @@ class Live:
         self.sources: dict[str, Source] = {}
         self.states: dict[tuple[str, str], State] = {}
         self.troubles: dict[str, str] = {}  # why a source is not up, by channel
+        self._again: set[asyncio.Task[None]] = set()
         self._ports = ports
         self._store = store
         self._worker = worker
@@ -96,6 +100,8 @@ class Live:
 
     async def stop(self) -> None:
         """Stop taking messages, finish what is being answered and delivered, close every connection."""
+        for task in self._again:
+            task.cancel()
         for running in self.channels.values():
             running.taking = False
         await asyncio.gather(*(self._stop_source(name) for name in tuple(self.sources)))
@@ -138,10 +144,23 @@ class Live:
             observe.event("source_not_started", channel=name, reason=text)
             with suppress(InterlockError, OSError):
                 await source.stop()
+            self._try_again(running)
             return
         self.troubles.pop(name, None)
         self.sources[name] = source
         observe.event("source_started", channel=name, address=source.address)
+
+    def _try_again(self, running: Running) -> None:
+        """A port may be freed and a folder may come back: look again, as long as the channel is still this one."""
+
+        async def again() -> None:
+            await asyncio.sleep(SOURCE_PAUSE_SECONDS)
+            if self.channels.get(running.channel.name) is running:
+                await self._start_source(running)
+
+        task = asyncio.get_running_loop().create_task(again())
+        self._again.add(task)
+        task.add_done_callback(self._again.discard)
 
     async def _stop_source(self, name: str) -> None:
         running = self.channels.get(name)

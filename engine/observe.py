@@ -19,7 +19,7 @@ log = logging.getLogger("interlock")
 FIELDS = frozenset(
     {
         "channel", "destination", "message", "delivery", "reason", "code", "error", "where", "state", "seconds",
-        "count", "address", "revision", "peer", "organization", "size", "signal", "advice", "name", "version",
+        "count", "address", "revision", "peer", "organization", "size", "signal", "advice", "table", "version",
     }
 )  # fmt: skip
 """The fields a log line may carry. Anything else is a programming error and raises."""
@@ -56,13 +56,23 @@ def settled(delivery: Delivery, settlement: Settlement) -> None:
 
 
 def converter_failed(delivery: Delivery, error: Exception) -> None:
-    """Log that a conversion raised: its type and place, never its values."""
+    """Log that a conversion raised."""
+    _raised("converter_failed", delivery, error)
+
+
+def connector_failed(delivery: Delivery, error: Exception) -> None:
+    """Log that a destination's connector raised, which it promises not to."""
+    _raised("connector_failed", delivery, error)
+
+
+def _raised(name: str, delivery: Delivery, error: Exception) -> None:
+    """What may be told of somebody's exception: its type and place, never its values."""
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
     event(
-        "converter_failed",
+        name,
         channel=delivery.channel,
         destination=delivery.destination,
         delivery=show_id(delivery.id),

@@ -15,7 +15,7 @@ from engine import observe
 from engine.admit import admit
 from engine.authorize import authorize
 from engine.deliver import deliver
-from engine.errors import Held, InterlockError, Refused, Unreadable, Unroutable
+from engine.errors import Held, InterlockError, Refused, StoreUnavailable, Unreadable, Unroutable, Weight
 from engine.identify import identify
 from engine.model import Answer, Arrival, Attempt, Delivery, DeliveryState, MessageState, Outcome, Settlement
 from engine.ports import Destination, Ports, Running
@@ -62,6 +62,7 @@ _ROUTED = frozenset({MessageState.ACCEPTED, MessageState.DUPLICATE})
 class Carried:
     """What became of a delivery, and the commit that makes it durable."""
 
+    delivery: Delivery
     settlement: Settlement
     durable: Future[bool]
     attempt: Attempt | None = None  # None: it was put aside before anything was sent
@@ -72,10 +73,12 @@ async def carry(
 ) -> Carried | None:
     """Send half: the output is sealed with the claim before the first byte leaves; `settle` is pure.
 
-    None when the delivery changed hands before it was claimed.
+    None when the delivery changed hands before it was claimed. Raises `StoreUnavailable`: nothing was sent.
     """
     try:
         attempt = await prepare(delivery, running, spec, ports)  # transform; in doubt: the stored output again
+    except StoreUnavailable:  # what was stored cannot be read now: later
+        raise
     except Held as error:
         return _put_aside(delivery, DeliveryState.HELD, error.code, ports)
     except Exception as error:  # a converter may raise anything: its type is told, its values never
@@ -83,13 +86,18 @@ async def carry(
         return _put_aside(delivery, DeliveryState.DEAD, "converter_failed", ports)
     if not await ports.store.claim(attempt):
         return None
-    outcome = await deliver(attempt, destination, spec)
+    try:
+        outcome = await deliver(attempt, destination, spec)
+    except Exception as error:  # a connector may raise anything, too, and bytes may have left
+        observe.connector_failed(delivery, error)
+        outcome = Outcome("connector_failed", Weight.AMBIGUOUS)
     settlement = settle(outcome, delivery, spec, ports.store.now(), random())
     observe.settled(delivery, settlement)
-    return Carried(settlement, ports.store.settle(attempt, settlement), attempt)  # commits with the lane's next claim
+    durable = ports.store.settle(attempt, settlement)  # commits with the lane's next claim
+    return Carried(delivery, settlement, durable, attempt)
 
 
 def _put_aside(delivery: Delivery, state: DeliveryState, code: str, ports: Ports) -> Carried:
     settlement = Settlement(state, code, Outcome(code), ports.store.now(), delivery.attempts)
     observe.settled(delivery, settlement)
-    return Carried(settlement, ports.store.put_aside(delivery, state, code))
+    return Carried(delivery, settlement, ports.store.put_aside(delivery, state, code))

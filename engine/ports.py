@@ -137,6 +137,10 @@ class Tables(Protocol):
 
     def names(self) -> Sequence[str]:
         """Every table there is."""
+        ...
+
+    def reload(self) -> Sequence[str]:
+        """Read the tables again; the names of those that changed. Raises `Configuration`: then nothing changes."""
 
 
 @value
@@ -185,6 +189,10 @@ Predicate = Callable[[Identity], bool]
 MapsApplied = tuple[Any, tuple[Finding, ...], Mapping[str, str]]
 ApplyMaps = Callable[[Any, tuple[MapRule, ...], Tables, int], MapsApplied]
 """Applies a channel's `[[map]]` rules to a parsed message: the message, findings, and table revisions used."""
+
+
+Check = Callable[[bytes], Awaitable[Sequence[Finding]]]
+"""Compares a message with the standard's tables, in a process of its own and within a time limit; it only reports."""
 
 
 class NewIds(Protocol):
@@ -262,4 +270,5 @@ class Ports:
     apply_maps: ApplyMaps
     lanes: Lanes
     applications: Applications
+    check: Check  # of a message against the standard's tables, where a channel asks for it
     room: bool = True  # False while the disk is nearly full

@@ -6,10 +6,11 @@ Invariant: a resend in doubt sends the stored output byte for byte; rights are c
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from engine.errors import Held
 from engine.ids import time_of
-from engine.model import Attempt, Converted, Delivery, DeliveryState
+from engine.model import Attempt, Converted, Delivery, DeliveryState, Finding
 from engine.ports import Ports, Running
 from engine.transform import transform
 from engine.wiring import DestinationSpec
@@ -37,7 +38,15 @@ async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, p
         converted = await asyncio.to_thread(transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
     else:
         converted = transform(raw, running, spec, ports.tables, ports.apply_maps, received_at)
+    if channel.source.validate and spec is channel.destinations[0]:
+        findings = await ports.check(raw)
+        converted = replace(converted, findings=(*converted.findings, *map(_nonconformant, findings)))
     return _attempt(delivery, converted, channel.revision, ports)
+
+
+def _nonconformant(finding: Finding) -> Finding:
+    """What the check found, as something for a person to look at: the message goes on all the same."""
+    return Finding("nonconformant", finding.where, finding.text, subject=f"{finding.code} {finding.where}")
 
 
 def _attempt(delivery: Delivery, converted: Converted, revision: str, ports: Ports) -> Attempt:

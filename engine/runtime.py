@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 from engine import __version__, observe, registry
 from engine.applications import Applications
 from engine.channel import Changes, Site, diff, read_site
 from engine.channel_checks import Known
+from engine.channel_faults import Fault
 from engine.clock import SystemClock
 from engine.control import SOCKET, ControlServer
 from engine.errors import Configuration, InterlockError
+from engine.formats.hl7v2.conformance import Conformance
 from engine.live import Live, State
 from engine.model import show_id
 from engine.organizations.directory import SITE, SiteDirectory
@@ -82,8 +85,11 @@ class Runtime:
         if tables is None or apply_maps is None:
             raise Configuration("starting: no mapping tables are installed", advice="Reinstall the package interlock.")
         self.directory = SiteDirectory(agreed)
+        self.conformance = Conformance()
         self.applications = Applications(self.store)
-        self.ports = Ports(self.store, self.directory, tables, apply_maps, _NoLanes(), self.applications)
+        self.ports = Ports(
+            self.store, self.directory, tables, apply_maps, _NoLanes(), self.applications, self.conformance.check
+        )
         self.worker = Worker(self.ports, self.store, settings.memory_budget)
         self.worker.on_settled = self.applications.settled
         self.ports.lanes = self.worker
@@ -96,9 +102,10 @@ class Runtime:
     async def reload(self) -> Changes:
         """Take the folder of channels as it is now, one channel at a time; a faulty one runs on as it was."""
         async with self._reloading:
-            names = frozenset(self.live.channels)
-            known = Known(tables=frozenset(self.ports.tables.names()), running=names)
-            self.site = await asyncio.to_thread(read_site, self.settings.channels, known)
+            table_fault = self._reload_tables()
+            known = Known(tables=frozenset(self.ports.tables.names()), running=frozenset(self.live.channels))
+            site = await asyncio.to_thread(read_site, self.settings.channels, known)
+            self.site = replace(site, faults=(*table_fault, *site.faults))
             running = {name: live.channel for name, live in self.live.channels.items()}
             changes = diff(running, self.site)
             for name in changes.removed:
@@ -106,6 +113,16 @@ class Runtime:
             for name in (*changes.changed, *changes.added):
                 await self._take_up(name, name in running)
             return changes
+
+    def _reload_tables(self) -> tuple[Fault, ...]:
+        """Take the tables as they are now; with a fault in one all stay as they were."""
+        try:
+            for name in self.ports.tables.reload():
+                observe.event("table_changed", table=name, revision=self.ports.tables.revision(name))
+        except Configuration as error:
+            file, _, line = error.where.rpartition(":")
+            return (Fault(file or error.where, int(line) if line.isdigit() else 1, error.text, error.advice),)
+        return ()
 
     async def _take_up(self, name: str, replaces: bool) -> None:
         channel = self.site.channels[name]
@@ -153,6 +170,7 @@ class Runtime:
             if hasattr(self, part):
                 await getattr(self, part).stop()
         await self.live.stop()
+        await self.conformance.close()
         if hasattr(self, "http"):
             await self.http.stop()
 

@@ -10,13 +10,32 @@ import os
 import tempfile
 from pathlib import Path
 
+from engine.errors import UnsafeStore
 from engine.failpoints import failpoint
 
 
 def make_secret(file: Path, text: str) -> bool:
-    """Write one line to a new file of mode 0600; False when the file is there already."""
-    if file.exists():
-        return False
+    """Write one line to a new file of mode 0600; False when the file is there already.
+
+    Raises:
+        UnsafeStore: the folder cannot be written to.
+    """
+    try:
+        return not file.exists() and _make(file, text)
+    except OSError as error:
+        raise unwritable(file.parent, error) from None
+
+
+def unwritable(folder: Path, error: OSError) -> UnsafeStore:
+    """What to tell of a folder in which nothing can be made."""
+    return UnsafeStore(
+        f"writing to {folder}: {error.strerror}",
+        code="folder_unwritable",
+        advice="Name another folder with --data, or let this user write there; a disk must not be full or read-only.",
+    )
+
+
+def _make(file: Path, text: str) -> bool:
     handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)  # its mode is 0600
     try:
         with os.fdopen(handle, "w") as stream:

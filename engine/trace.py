@@ -16,7 +16,7 @@ from engine.store import queries
 from engine.store.keyring import Opener
 from engine.store.open_read import snapshot
 from engine.store.queries import AttemptRow, DeliveryRow, EventRow, MessageRow
-from engine.store.sqlite import place
+from engine.store.sealing import place
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import Protocol
 
 from engine import observe
@@ -30,6 +31,13 @@ MOST_QUEUED = 200_000
 """Deliveries queued in memory over all lanes; what is beyond is read from the store when its lane gets there."""
 IN_FLIGHT_FACTOR = 2
 """Lanes at work for each connection: while one sends, another converts or commits."""
+
+
+class Unclaimed(Enum):
+    """Why a delivery was not claimed."""
+
+    GONE = "it changed hands"
+    LATER = "the store was not there"
 
 
 class Backlog(Protocol):
@@ -113,7 +121,7 @@ class Outlet:
                     break
                 carried = await self._carry(delivery)
                 await self._host.recorded(previous)  # its commit was not later than this claim's
-                previous = carried
+                previous = carried if isinstance(carried, Carried) else None
                 if not self._take_note(lane, delivery, carried):
                     break
             await self._host.recorded(previous)
@@ -122,18 +130,19 @@ class Outlet:
             lane.running = False
             self._rest(lane)
 
-    async def _carry(self, delivery: Delivery) -> Carried | None:
+    async def _carry(self, delivery: Delivery) -> Carried | Unclaimed:
         try:
-            return await carry(delivery, self.running, self.spec, self.destination, self._host.ports)
+            carried = await carry(delivery, self.running, self.spec, self.destination, self._host.ports)
+            return carried or Unclaimed.GONE
         except StoreUnavailable as error:
             observe.failed("claim_failed", error, channel=delivery.channel, destination=delivery.destination)
             delivery.next_at = self._host.ports.store.now() + int(STORE_PAUSE_SECONDS * MICROSECONDS)
-            return None
+            return Unclaimed.LATER
 
-    def _take_note(self, lane: Lane, delivery: Delivery, carried: Carried | None) -> bool:
+    def _take_note(self, lane: Lane, delivery: Delivery, carried: Carried | Unclaimed) -> bool:
         """Apply what became of a delivery to its lane; True when the lane may go on at once."""
-        if carried is None:
-            return self._not_claimed(lane, delivery)
+        if isinstance(carried, Unclaimed):
+            return self._not_claimed(lane, delivery, carried)
         settlement = carried.settlement
         if carried.attempt is not None:
             self._judge_reach(settlement.outcome.unreachable)
@@ -147,9 +156,9 @@ class Outlet:
         self._leave(delivery, stands_still(settlement.state))
         return True
 
-    def _not_claimed(self, lane: Lane, delivery: Delivery) -> bool:
-        """The store was not there (try again), or the delivery changed hands (it is nobody's business here)."""
-        if delivery.next_at > self._host.ports.store.now():
+    def _not_claimed(self, lane: Lane, delivery: Delivery, why: Unclaimed) -> bool:
+        """Try again when the store is back; what changed hands is nobody's business here."""
+        if why is Unclaimed.LATER:
             self._sleep(lane, delivery)
             return False
         self._leave(delivery, blocks=False)
@@ -279,10 +288,17 @@ class Worker:
                 return
             except StoreUnavailable as error:
                 observe.failed("outcome_not_recorded", error)
-                if carried.attempt is None or self.ending:
+                if self.ending:
                     return
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
-                durable = self.ports.store.settle(carried.attempt, carried.settlement)
+                durable = self._record(carried)
+
+    def _record(self, carried: Carried) -> asyncio.Future[bool]:
+        """Try once more to make an outcome durable."""
+        store, settlement = self.ports.store, carried.settlement
+        if carried.attempt is not None:
+            return store.settle(carried.attempt, settlement)
+        return store.put_aside(carried.delivery, settlement.state, settlement.reason)
 
     def release(self, delivery: Delivery) -> None:
         """A person replayed, skipped or ended a delivery that blocked its lane: let the lane go on."""

@@ -14,7 +14,7 @@ from engine.clock import SystemClock
 from engine.connectors.memory import MemoryDestination
 from engine.formats.hl7v2 import Hl7v2
 from engine.intake import take
-from engine.model import Answer, Arrival
+from engine.model import Answer, Arrival, Finding
 from engine.organizations.directory import SiteDirectory
 from engine.ports import Ports, Running
 from engine.store.sqlite import SqliteStore, open_store
@@ -72,6 +72,9 @@ class NoTables:
     def names(self) -> tuple[str, ...]:
         return ()
 
+    def reload(self) -> tuple[str, ...]:
+        return ()
+
 
 @dataclass
 class Path_:
@@ -109,10 +112,13 @@ async def path(
     running = Running(wiring, Hl7v2(), resolved.get("converters", {}), resolved.get("predicates", {}))
     directory = SiteDirectory(agreed)
 
+    async def nothing_found(raw: bytes) -> list[Finding]:
+        return resolved.get("findings", [])
+
     def no_maps(parsed: Any, rules: Any, tables: Any, at: int) -> Any:
         return parsed, (), {}
 
-    ports = Ports(store, directory, NoTables(), no_maps, None, Applications(store))  # type: ignore[arg-type]
+    ports = Ports(store, directory, NoTables(), no_maps, None, Applications(store), nothing_found)  # type: ignore[arg-type]
     worker = Worker(ports, store, 1 << 20)
     ports.lanes = worker
     worker.on_settled = ports.applications.settled  # type: ignore[attr-defined]

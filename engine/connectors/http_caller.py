@@ -34,11 +34,11 @@ KNOBS = (
 )
 
 #: Worth another try with the same bytes: the server is busy, starting, locked or failing.
-_TRANSIENT = frozenset({408, 409, 423, 425, 429})
+_TRANSIENT = frozenset({401, 408, 409, 423, 425, 429})
 #: Server errors that the same bytes will meet again.
 _NEVER = frozenset({501, 505, 510})
 _OTHER: Mapping[int, str] = {
-    401: "the destination refused our credentials; check `secret` and `auth`, then replay",
+    401: "the destination refused our credentials; check `secret` and `auth`: deliveries wait until it takes them",
     403: "the destination refused our credentials; check `secret` and `auth`, then replay",
     404: "nothing is there; check the path of `to`, then replay",
     413: "the destination does not take messages of this size",
@@ -119,6 +119,7 @@ class Caller:
             answer=reply.body,
             detail="" if weight is None else _advice(reply.status),
             retry_after=self.wait(reply) if weight is Weight.TRANSIENT else 0,
+            unreachable=reply.status == 401 and weight is Weight.TRANSIENT,  # no message is at fault: all wait
         )
 
     def weight(self, status: int) -> Weight | None:

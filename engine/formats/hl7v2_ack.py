@@ -21,6 +21,7 @@ from engine.model import MICROSECONDS, Identity, Outcome, Verdict, show_id
 _LETTER = {Reply.ACCEPT: "A", Reply.ERROR: "E", Reply.REJECT: "R"}
 _LETTERS_ORIGINAL = {reply: "A" + letter for reply, letter in _LETTER.items()}
 _LEVEL = {"AA": "application", "CA": "commit"}
+_NEGATIVE = frozenset({"AE", "AR", "CE", "CR"})
 _AROUND = "\x0b\x1c\r\n \t\x00\xef\xbb\xbf"  # frame, line ends, blanks, and a byte order mark read as latin-1
 _NOT_ONE = {
     False: ("no_acknowledgement", "the answer has no MSA"),
@@ -116,7 +117,8 @@ def judge(sent: bytes, answer: bytes) -> Outcome:
         return _ambiguous(*_NOT_ONE[len(acknowledgements) > 0], answer)
     msa = [*acknowledgements[0], "", ""]
     code = msa[1].strip().upper()
-    if not _same_control_id(sent, answer, msa[2]):
+    nameless = not msa[2].strip() and code in _NEGATIVE  # it could not read whose message it refuses: ours is out
+    if not nameless and not _same_control_id(sent, answer, msa[2]):
         return _ambiguous("wrong_control_id", "MSA-2 is not the MSH-10 that was sent", answer)
     if code in _LEVEL:
         return Outcome(code=code, level=_LEVEL[code], answer=answer)

@@ -21,7 +21,7 @@ from engine.lineage import Seen, Standing, judge
 from engine.model import Delivery, DeliveryState, Kept, MessageState, Verdict
 from engine.ports import Clock
 from engine.store import sql
-from engine.store.operations import Act, Claim, ItemRow, Keep, PutAside, Settle
+from engine.store.operations import Act, Claim, ItemRow, Keep, PutAside, Settle, seal_together
 from engine.store.rows import write_rows
 
 LANES_REMEMBERED = 100_000
@@ -95,6 +95,7 @@ class Transaction:
         for position, operation in enumerate(operations):
             kinds.setdefault(type(operation), []).append(position)
         results: list[Any] = [None] * len(operations)
+        seal_together(operations)
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             for kind, run in _STEPS:
@@ -410,7 +411,7 @@ def _outcome_row(operation: Settle) -> tuple[Any, ...]:
     settlement = operation.settlement
     outcome = settlement.outcome
     word = "taken" if outcome.weight is None else outcome.weight.value
-    answer = operation.answer.sealed() if operation.answer else None
+    answer = operation.payload.sealed() if operation.payload else None
     return settlement.at, word, outcome.code, answer, operation.attempt.id
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from engine.model import Attempt, Delivery, Kept, Receipt, Settlement
-from engine.store.sealing import OrganizationKeys
+from engine.store.sealing import OrganizationKeys, compress_together
 
 Future = asyncio.Future
 
@@ -16,17 +16,31 @@ Future = asyncio.Future
 class Payload:
     """Bytes to be sealed for one place, once: by the writer thread, or earlier where they are large."""
 
-    __slots__ = ("_data", "_keys", "_place", "_sealed")
+    __slots__ = ("_keys", "_place", "_sealed", "data")
 
     def __init__(self, keys: OrganizationKeys, data: bytes, place: bytes) -> None:
-        self._keys, self._data, self._place = keys, data, place
+        self._keys, self.data, self._place = keys, data, place
         self._sealed = b""
 
-    def sealed(self) -> bytes:
-        """The sealed value."""
+    def sealed(self, packed: bytes = b"") -> bytes:
+        """The sealed value; `packed` is the data where somebody has compressed it already."""
         if not self._sealed:
-            self._sealed = self._keys.seal(self._data, self._place)
+            self._sealed = (
+                self._keys.encrypt(packed, self._place) if packed else self._keys.seal(self.data, self._place)
+            )
         return self._sealed
+
+    @property
+    def open(self) -> bool:
+        """True while nobody has sealed it."""
+        return not self._sealed
+
+
+def seal_together(operations: Iterable[Any]) -> None:
+    """Seal what a batch of operations carries, compressed in one go."""
+    payloads = [o.payload for o in operations if type(o) in _CARRIERS and o.payload is not None and o.payload.open]
+    for payload, packed in zip(payloads, compress_together([p.data for p in payloads]), strict=True):
+        payload.sealed(packed)
 
 
 @dataclass(slots=True)
@@ -78,7 +92,7 @@ class Settle:
     future: Future[bool]
     attempt: Attempt
     settlement: Settlement
-    answer: Payload | None
+    payload: Payload | None  # what the destination answered
 
 
 @dataclass(slots=True)
@@ -99,3 +113,6 @@ class Act:
 
     future: Future[Any]
     run: Callable[[Any], Any]
+
+
+_CARRIERS = frozenset({Keep, Claim, Settle})

@@ -1,6 +1,6 @@
 """Many rows in one statement: a statement gives up the interpreter once, not once a row, and the loop goes on.
 
-Invariant: the statements come in a few sizes only, so that each is prepared once.
+Invariant: a statement comes in at most `MOST_ROWS` sizes, so that each is prepared once.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-SIZES = (64, 16, 4, 1)
+MOST_ROWS = 48
 
 
 def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> int:
     """Run a statement with {rows} in it for all rows, in order; returns how many rows it changed."""
-    changed = start = 0
-    while start < len(rows):
-        size = next(size for size in SIZES if size <= len(rows) - start)
-        values = tuple(chain.from_iterable(rows[start : start + size]))
-        changed += connection.execute(_sized(statement, size, len(rows[start])), values).rowcount
-        start += size
+    changed = 0
+    for start in range(0, len(rows), MOST_ROWS):
+        chunk = rows[start : start + MOST_ROWS]
+        values = tuple(chain.from_iterable(chunk))
+        changed += connection.execute(_sized(statement, len(chunk), len(chunk[0])), values).rowcount
     return changed
 
 

@@ -11,26 +11,31 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
-from engine.errors import StoreUnavailable, UnsafeStore
+from engine.errors import NotFound, StoreUnavailable, UnsafeStore
 from engine.failpoints import failpoint
 from engine.ids import Ids
 from engine.model import Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
 from engine.ports import Clock
+from engine.secret_files import unwritable
 from engine.store import backlog, migrate, sealing
 from engine.store.batch import Ledger
 from engine.store.keyring import control_key, patient_key, read_keys
 from engine.store.operations import Act, Claim, ItemRow, Keep, Payload, PutAside, Settle
+from engine.store.sealing import place
 from engine.store.writer import GroupCommit
 
 DATABASE = "interlock.db"
 KEY_FILE = "interlock.key"
+STATEMENTS = 1024
+"""Prepared statements kept: each of the path's comes in as many sizes as a batch has rows."""
 LARGE_BYTES = 256 * 1024
 """Above this a message is compressed and sealed in a thread, so that nobody waits behind it."""
 ANSWER_BYTES = 64 * 1024
@@ -114,8 +119,15 @@ class SqliteStore:
         return result
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query on a read-only connection in the reader thread: it never waits for the writer."""
-        return await self._loop.run_in_executor(self._reader, lambda: query(self._read_connection()))
+        """Run a query on a read-only connection in the reader thread: it never waits for the writer.
+
+        Raises:
+            StoreUnavailable: the disk cannot be read now.
+        """
+        try:
+            return await self._loop.run_in_executor(self._reader, lambda: query(self._read_connection()))
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"reading: {error.sqlite_errorname}", code="store_unreadable") from error
 
     # keys and sealed values
 
@@ -149,7 +161,7 @@ class SqliteStore:
         """Read and open a stored payload: a message's bytes ("raw") or an attempt's output ("output")."""
         sealed = await self.read(lambda c: c.execute("SELECT sealed FROM payload WHERE id = ?", (owner,)).fetchone())
         if sealed is None:
-            raise StoreUnavailable("reading a payload: it is not stored", code="payload_missing")
+            raise NotFound("reading a payload: it is not stored", code="payload_missing")
         return self._keys[organization].open(sealed[0], place(organization, owner, field))
 
     async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
@@ -263,11 +275,6 @@ class SqliteStore:
         return self._reading
 
 
-def place(organization: str, owner: int, field: str) -> bytes:
-    """What a sealed value is bound to."""
-    return f"{organization}\n{owner}\n{field}".encode()
-
-
 def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Open the database with every setting the promises rest on.
 
@@ -276,7 +283,12 @@ def connect(file: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """
     mode = "ro" if read_only else "rwc"
     connection = sqlite3.connect(
-        f"file:{file}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False, timeout=30
+        f"file:{file}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=30,
+        cached_statements=STATEMENTS,
     )
     connection.execute("PRAGMA foreign_keys = ON")
     if read_only:
@@ -303,25 +315,40 @@ def open_store(folder: Path, key: str, clock: Clock, loop: asyncio.AbstractEvent
     file = folder / DATABASE
     existed = file.exists()
     master = sealing.master_key(key, folder / KEY_FILE, may_create=not existed)
-    connection = connect(file)
-    if not existed:
-        os.chmod(file, 0o600)
-    try:
+    with _opening(file) as connection:
+        if not existed:
+            os.chmod(file, 0o600)
         migrate.to_head(connection)
         return SqliteStore(folder, connection, clock, master, loop)
-    except BaseException:
-        connection.close()
-        raise
+
+
+@contextmanager
+def _opening(file: Path) -> Iterator[sqlite3.Connection]:
+    """A new connection that stays open unless something goes wrong; what SQLite says then is an `UnsafeStore`."""
+    connection = None
+    try:
+        connection = connect(file)
+        yield connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if not isinstance(error, sqlite3.Error):
+            raise
+        advice = "See that the disk is there, writable and not full; a file that is no store comes back from a backup."
+        raise UnsafeStore(f"opening {file}: {error.sqlite_errorname}", code="store_unopened", advice=advice) from error
 
 
 def lock_folder(folder: Path) -> int:
     """Lock a data folder for one process; returns the open lock's file descriptor.
 
     Raises:
-        UnsafeStore: when another process holds it.
+        UnsafeStore: when another process holds it, or it cannot be written to.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise unwritable(folder, error) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

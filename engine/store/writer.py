@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from engine import observe
 from engine.errors import StoreUnavailable
 
 MOST_ROWS = 512
@@ -83,6 +84,10 @@ class GroupCommit:
             results = self._apply(batch)
         except StoreUnavailable as error:
             self._answer(_fail, batch, [error] * len(batch))
+        except Exception as error:  # a fault of ours must not end the one thread that all wait for
+            fault = StoreUnavailable(f"committing: {type(error).__name__}", code="writer_failed")
+            observe.failed("writer_failed", fault, reason=type(error).__name__)
+            self._answer(_fail, batch, [fault] * len(batch))
         else:
             self._answer(_succeed, batch, results)
 

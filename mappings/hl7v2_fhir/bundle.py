@@ -23,10 +23,9 @@ from mappings.hl7v2_fhir.resources.header import message_header
 from mappings.hl7v2_fhir.resources.observation import Setting, observation
 from mappings.hl7v2_fhir.resources.order import Numbers, service_request
 from mappings.hl7v2_fhir.resources.patient import encounter, patient
-from mappings.hl7v2_fhir.resources.pattern import pattern_of
 from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
 from mappings.hl7v2_fhir.resources.specimen import source, specimen
-from mappings.hl7v2_fhir.structure import Noted, Order, Person, Result, structure
+from mappings.hl7v2_fhir.structure import Noted, Order, Person, structure
 from mappings.hl7v2_fhir.vocabulary import STANDARD, Json
 
 CONTENT_TYPE = "application/fhir+json"
@@ -92,7 +91,9 @@ def _count(reading: Reading) -> dict[str, int]:
 
 
 def _person(reading: Reading, person: Person, family: Family) -> None:
-    fallback = _message_key(reading, person)
+    """One patient; without identifiers, named by the first order's number, else by the message."""
+    numbers = [Numbers(reading, order) for order in person.orders]
+    fallback = JOIN.join(numbers[0].key if numbers else ()) or reading.part(reading.header[10])
     subject = patient(reading, person.row, fallback) if person.number else None
     if subject is None:
         reading.find("patient_missing", "PID")
@@ -101,14 +102,8 @@ def _person(reading: Reading, person: Person, family: Family) -> None:
     _notes(reading, person, subject, visit.notes if visit and seen is None else [])
     if person.results:
         _loose_results(reading, person, Setting(subject, seen), fallback)
-    for order in person.orders:
-        _order(reading, order, Setting(subject, seen), family)
-
-
-def _message_key(reading: Reading, person: Person) -> str:
-    """What names a patient without identifiers: the first order's number, else the message."""
-    numbers = Numbers(reading, person.orders[0]).key if person.orders else ()
-    return JOIN.join(numbers) or reading.part(reading.header[10])
+    for order, named in zip(person.orders, numbers, strict=True):
+        _order(reading, order, named, Setting(subject, seen), family)
 
 
 def _notes(reading: Reading, person: Person, subject: Json | None, more: list[Row]) -> None:
@@ -133,12 +128,11 @@ def _loose_results(reading: Reading, person: Person, setting: Setting, fallback:
     _specimens(reading, [result.specimen for result in person.results if result.specimen], setting, fallback)
     for result in person.results:
         when = reading.part(result.row[14]) or reading.part(reading.header[10])
-        _result(reading, result, setting, JOIN.join((reading.sender, scope, when)))
+        observation(reading, result, setting, reading.scope("Observation", reading.sender, scope, when))
 
 
-def _order(reading: Reading, order: Order, setting: Setting, family: Family) -> None:
+def _order(reading: Reading, order: Order, numbers: Numbers, setting: Setting, family: Family) -> None:
     """One OBR: its results first, then the report over them and the request that they answer."""
-    numbers = Numbers(reading, order)
     code = coded(reading, order.row[4])
     key = numbers.key
     if not key:
@@ -148,8 +142,8 @@ def _order(reading: Reading, order: Order, setting: Setting, family: Family) -> 
     report = begin_report(reading, order, numbers, code, stable("DiagnosticReport", named), setting)
     _order_specimens(reading, order, setting, report, named)
     setting.attachments = []
-    scope = JOIN.join(key)
-    results = [_result(reading, result, setting, scope) for result in order.results]
+    scope = reading.scope("Observation", *key)
+    results = [observation(reading, result, setting, scope) for result in order.results]
     statuses = [reading.resources[made["reference"]].get("status", "final") for made in results]
     finish_report(reading, report, order, statuses)
     request = service_request(reading, order, numbers, code, stable("ServiceRequest", named), report)
@@ -183,10 +177,3 @@ def _specimens(reading: Reading, specimens: Sequence[Noted], setting: Setting, k
         if spm.number not in setting.specimens:
             setting.specimens[spm.number] = specimen(reading, spm, setting.subject, key)
     return list(setting.specimens.values())
-
-
-def _result(reading: Reading, result: Result, setting: Setting, key: str) -> Json:
-    """One result under the name of its order, its test, its sub-id and how often that was there before."""
-    pattern = pattern_of(reading, result.row)
-    name = reading.numbered(key + JOIN + pattern.name)
-    return observation(reading, result, setting, pattern, stable("Observation", name))

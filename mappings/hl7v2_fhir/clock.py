@@ -84,10 +84,16 @@ def _split(text: str) -> tuple[str, str | None]:
     for sign in "+-":
         stamp, found, offset = text.partition(sign)
         if found:
-            if len(offset) == 4 and offset.isdigit() and offset <= "1400" and offset[2:] <= "59":
-                return stamp, f"{sign}{offset[:2]}:{offset[2:]}"
-            return stamp, None
+            return stamp, _stated(sign, offset)
     return (text[:-1], "+00:00") if text[-1:] == "Z" else (text, "")
+
+
+@lru_cache(maxsize=256)
+def _stated(sign: str, offset: str) -> str | None:
+    """A stated offset as FHIR writes it; None when it is none."""
+    if len(offset) == 4 and offset.isdigit() and offset <= "1400" and offset[2:] <= "59":
+        return f"{sign}{offset[:2]}:{offset[2:]}"
+    return None
 
 
 def time_of_day(text: str) -> str:

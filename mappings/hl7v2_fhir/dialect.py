@@ -46,7 +46,7 @@ class Dialect:
         self.at = at
         self.revisions = {"code-systems": key.code_systems, "authorities": key.authorities}
         self.caches: dict[Callable[..., Any], dict[Any, Any]] = {}
-        self.patterns: dict[tuple[str, ...], Any] = {}
+        self.patterns: dict[str, Any] = {}
         self.systems: dict[str, str] = {}
         self.authorities: dict[str, str] = {}
 
@@ -64,9 +64,9 @@ class Dialect:
                 cache[raw] = found
         return found
 
-    def remember(self, key: tuple[str, ...], pattern: _T) -> _T:
+    def remember(self, key: str, pattern: _T) -> _T:
         """Keep a result pattern under its fields."""
-        if sum(map(len, key)) <= CACHED_CHARACTERS:
+        if len(key) <= CACHED_CHARACTERS:
             if len(self.patterns) >= CACHE_ENTRIES:
                 self.patterns.clear()
             self.patterns[key] = pattern
@@ -125,17 +125,17 @@ class Dialect:
         return answer.code if isinstance(answer, Mapped) else ""
 
 
-_dialects: dict[Key, Dialect] = {}
+_dialects: dict[tuple[Separators, str, str, str, str], Dialect] = {}
 
 
 def dialect_of(separators: Separators, charset: str, sender: str, tables: Tables, at: int) -> Dialect:
     """The dialect of a sender under the tables as they are now; effective dates in them count as of the first use."""
-    key = Key(separators, charset, sender, _revision(tables, "code-systems"), _revision(tables, "authorities"))
+    key = (separators, charset, sender, _revision(tables, "code-systems"), _revision(tables, "authorities"))
     found = _dialects.get(key)
     if found is None:
         if len(_dialects) >= DIALECTS:
             _dialects.clear()
-        found = _dialects[key] = Dialect(key, tables, at)
+        found = _dialects[key] = Dialect(Key(*key), tables, at)
     return found
 
 

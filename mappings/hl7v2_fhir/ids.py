@@ -14,5 +14,30 @@ JOIN = "\x1f"
 
 def stable(*parts: str) -> str:
     """The id of what these parts name: a UUID of version 8 (RFC 9562) over their BLAKE2b hash."""
-    h = blake2b(JOIN.join(parts).encode(), digest_size=16).hexdigest()
+    return _uuid(blake2b(JOIN.join(parts).encode(), digest_size=16))
+
+
+class Scope:
+    """The ids of things that one name holds many of, such as an order its results.
+
+    The common part of the names is hashed once. A name that is there again is told apart by how often it was.
+    """
+
+    __slots__ = ("_counts", "_hash")
+
+    def __init__(self, *parts: str) -> None:
+        self._hash = blake2b(JOIN.join((*parts, "")).encode(), digest_size=16)
+        self._counts: dict[str, int] = {}
+
+    def stable(self, name: str) -> str:
+        """The next id of this name."""
+        count = self._counts.get(name, 0)
+        self._counts[name] = count + 1
+        whole = self._hash.copy()
+        whole.update(f"{name}{JOIN}{count}".encode())
+        return _uuid(whole)
+
+
+def _uuid(name: blake2b) -> str:
+    h = name.hexdigest()
     return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-a{h[17:20]}-{h[20:]}"

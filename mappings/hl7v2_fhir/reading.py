@@ -7,37 +7,32 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
-from engine.formats.hl7v2 import Message, Segment
+from engine.formats.hl7v2 import Message
 from engine.model import Finding
 from engine.ports import Conversion, Tables
 from mappings.hl7v2_fhir.clock import offset_of
 from mappings.hl7v2_fhir.dialect import Dialect, dialect_of
 from mappings.hl7v2_fhir.findings import TEXTS
+from mappings.hl7v2_fhir.ids import JOIN, Scope
 from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY, Json
 
 Row = list[str]
 """A segment's raw fields; index n is field n; always longer than any field that is asked for."""
 
-#: How many empty fields follow a row's own: more than any field number that is asked for.
-PADDED = 64
-_PADDING = [""] * PADDED
+#: Empty fields behind a row's own, so that no builder has to count: more than any field number that is asked for.
+PADDING = [""] * 51
 _NEVER = "\uffff"  # stands for a delimiter that the message does not declare: no text holds this noncharacter
 _CONTROLS = {code: "�" for code in (*range(9), 11, 12, *range(14, 32), 127)}
-
-
-def row_of(segment: Segment) -> Row:
-    """A segment's fields with empty ones behind, so that no builder has to count."""
-    return segment.fields + _PADDING
 
 
 class Reading:
     """The state of one conversion."""
 
     def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
-        self.header = header = row_of(message.segments[0])
+        self.header = header = message.segments[0].fields + PADDING
         self.separators = marks = message.separators
         self.component, self.repetition = marks.component or _NEVER, marks.repetition or _NEVER
-        self.subcomponent, self.escape = marks.subcomponent or _NEVER, marks.escape or _NEVER
+        self.field, self.subcomponent, self.escape = marks.field, marks.subcomponent or _NEVER, marks.escape or _NEVER
         self.decode = message.decode
         self.context = context
         self.sender = sender = context.sender or self.part(header[4]) or self.part(header[3]) or "unknown"
@@ -50,6 +45,7 @@ class Reading:
         self.times: dict[str, tuple[str, str]] = {}
         self.actors: dict[tuple[str, ...], list[Json]] = {}
         self.counts: dict[str, int] = {}
+        self.scopes: dict[tuple[str, ...], Scope] = {}
         self.meta: Json | None = _tags(self.part(header[11]))
 
     def part(self, raw: str) -> str:
@@ -101,20 +97,28 @@ class Reading:
         self.findings.append(Finding(code, where, TEXTS[code], subject))
 
     def numbered(self, name: str) -> str:
-        """The name with how often it was there before in this message: what tells repeated results apart."""
+        """The name with how often it was there before in this message: what tells repeated orders apart."""
         count = self.counts.get(name, 0)
         self.counts[name] = count + 1
-        return f"{name}\x1f{count}"
+        return f"{name}{JOIN}{count}"
+
+    def scope(self, *parts: str) -> Scope:
+        """The scope of that name in this message."""
+        found = self.scopes.get(parts)
+        if found is None:
+            found = self.scopes[parts] = Scope(*parts)
+        return found
 
     def put(self, resource: Json) -> Json:
         """Add a resource to write; a reference to it. Writing one id twice would fail the transaction: first wins."""
-        url = f"{resource['resourceType']}/{resource['id']}"
+        key = resource["id"]
+        url = f"{resource['resourceType']}/{key}"
         if url not in self.resources:
             self.resources[url] = resource
             if self.meta is not None:
                 resource["meta"] = self.meta
             request = {"method": "PUT", "url": url}
-            self.entries.append({"fullUrl": "urn:uuid:" + resource["id"], "resource": resource, "request": request})
+            self.entries.append({"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request})
         return {"reference": url}
 
 

@@ -7,7 +7,10 @@ specimen is the specimen's, a result before any order is the patient's.
 from __future__ import annotations
 
 from engine.formats.hl7v2 import Message
-from mappings.hl7v2_fhir.reading import Row, row_of
+from mappings.hl7v2_fhir.reading import PADDING, Row
+
+#: Behind the fields of an OBX or NTE, which are the most: they have no field after these.
+RESULT_PADDING = PADDING[:27]
 
 _TEXT = ("TX", "FT")
 _SAME = (2, 3, 4, 6, 7, 8, 11, 14, 15, 23)
@@ -26,16 +29,21 @@ class Noted:
 
 
 class Result(Noted):
-    """One OBX; for a text that goes on in the next OBX, all its lines."""
+    """One OBX; for a text that goes on in the next OBX, `more` are its other lines."""
 
-    __slots__ = ("specimen", "values")
+    __slots__ = ("more", "specimen")
 
     def __init__(self, row: Row, number: int, specimen: Noted | None) -> None:
         self.row = row
         self.number = number
         self.notes: list[Row] = []
-        self.values = [row[5]]
+        self.more: list[str] | None = None
         self.specimen = specimen
+
+    @property
+    def values(self) -> list[str]:
+        """OBX-5 of every line."""
+        return [self.row[5], *(self.more or ())]
 
 
 class Order(Noted):
@@ -79,7 +87,7 @@ class _Walk:
     def person(self) -> Person:
         """The patient of now; one without fields where a message has no PID."""
         if not self.people:
-            self.people.append(Person([""] * 64, 0))
+            self.people.append(Person(PADDING, 0))
         return self.people[-1]
 
     def pid(self, row: Row, number: int) -> None:
@@ -123,7 +131,8 @@ class _Walk:
     def result(self, row: Row, number: int) -> None:
         last = self.last
         if last is not None and row[2] in _TEXT and all(row[i] == last.row[i] for i in _SAME):
-            last.values.append(row[5])
+            last.more = last.more or []
+            last.more.append(row[5])
             return
         self.owner = self.last = found = Result(row, number, self.specimen)
         (self.order or self.person()).results.append(found)
@@ -133,28 +142,31 @@ class _Walk:
 
     def finish(self) -> None:
         """The notes of an ORC that no OBR follows stay with the patient."""
-        taken = {id(order.orc) for person in self.people for order in person.orders}
-        for person, orc in self.controls:
-            if orc.notes and id(orc) not in taken:
-                person.notes += orc.notes
+        noted = [(person, orc) for person, orc in self.controls if orc.notes]
+        if noted:
+            taken = {id(order.orc) for person in self.people for order in person.orders}
+            for person, orc in noted:
+                if id(orc) not in taken:
+                    person.notes += orc.notes
 
 
 def structure(message: Message) -> list[Person]:
     """The patients of a result message with all that belongs to them."""
     walk = _Walk(specimen_first=message.segments[0].components(9)[0] == "OUL")
-    counts: dict[str, int] = {}
+    counts = dict.fromkeys(_GROUPS, 0)
+    results = 0
     for segment in message.segments:
         name = segment.name
         if name == "OBX":
-            counts[name] = counts.get(name, 0) + 1
-            walk.result(row_of(segment), counts[name])
+            results += 1
+            walk.result(segment.fields + RESULT_PADDING, results)
             continue
         walk.last = None
         if name == "NTE":
-            walk.note(row_of(segment))
+            walk.note(segment.fields + RESULT_PADDING)
         elif take := _GROUPS.get(name):
-            counts[name] = counts.get(name, 0) + 1
-            take(walk, row_of(segment), counts[name])
+            counts[name] += 1
+            take(walk, segment.fields + PADDING, counts[name])
     walk.finish()
     return walk.people
 

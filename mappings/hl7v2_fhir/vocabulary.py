@@ -76,7 +76,9 @@ def absent_extension(reason: str) -> Json:
 
 @lru_cache(maxsize=256)
 def typed(code: str) -> Json:
-    """The type of an identifier (HL7 table 0203); shared, so nobody may change it."""
+    """The type of an identifier: a code of HL7 table 0203, or words; shared, so nobody may change it."""
+    if " " in code:
+        return {"text": code}
     return {"coding": [{"system": TERMINOLOGY + "v2-0203", "code": code}]}
 
 

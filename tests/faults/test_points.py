@@ -67,7 +67,7 @@ NOT_THE_PATH = {
     "connectors/mllp_link.py Link.send send_now": "only when armed: the first half before a point",
     "connectors/mllp_destination.py MllpDestination._exchange": "calls Link.send, where the bytes leave",
     "connectors/sockets.py send_now": "the halves above",
-    "secret_files.py make_secret stream.write": "a buffer of a file that has no name yet; its fsync has points",
+    "secret_files.py _make stream.write": "a buffer of a file that has no name yet; its fsync has points",
     "store/backup.py _write": "a file in a folder that has no name yet; its fsync has points",
 }
 

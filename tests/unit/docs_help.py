@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import configparser
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +21,49 @@ from mappings.hl7v2_fhir.findings import TEXTS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`([^`\n]+)`")
 PACKAGES = ("engine", "mappings", "deadletter")
+
+
+# reading a page
+
+
+def blocks(page: Path, *kinds: str) -> list[str]:
+    """The fenced blocks of a page, of some kinds."""
+    return [text for kind, text in FENCE.findall(page.read_text("utf-8")) if kind in kinds]
+
+
+def prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return FENCE.sub("", page.read_text("utf-8"))
+
+
+def spans(page: Path) -> list[str]:
+    """What a page marks as code inside its sentences."""
+    return SPAN.findall(prose(page))
+
+
+def rows(page: Path, header: str) -> list[list[str]]:
+    """The rows of every table with that header, as cells."""
+    found = []
+    lines = iter(page.read_text("utf-8").splitlines())
+    for line in lines:
+        if line == header:
+            next(lines)
+            while (row := next(lines, "")).startswith("|"):
+                found.append([cell.strip() for cell in row.strip("|").split(" | ")])
+    assert found, f"{page.name} has no table {header}"
+    return found
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name in a page, as GitHub makes it from headings."""
+    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+# what is made from the code
 
 
 def modules() -> list[Path]:
@@ -96,7 +139,7 @@ def events() -> set[str]:
     found: set[str] = set()
     for module in modules():
         for node in ast.walk(ast.parse((ROOT / module).read_text("utf-8"))):
-            if isinstance(node, ast.Call) and _called(node) in ("observe.event", "observe.failed", "event"):
+            if isinstance(node, ast.Call) and _called(node) in ("observe.event", "observe.failed", "event", "_raised"):
                 found |= words(node.args[0])
     return found
 

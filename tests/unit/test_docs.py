@@ -30,48 +30,17 @@ from engine.settings import NOT_SETTINGS, Settings, manifest
 from engine.store import migrate
 from engine.store.sqlite import DATABASE, KEY_FILE
 from tests.unit import docs_help
-from tests.unit.docs_help import DOCS, ROOT
+from tests.unit.docs_help import DOCS, ROOT, SPAN, anchors, blocks, prose, rows, spans
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *DOCS.rglob("*.md")])
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 README = ROOT / "README.md"
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
-def blocks(page: Path, *kinds: str) -> list[str]:
-    """The fenced blocks of a page, of some kinds."""
-    return [text for kind, text in FENCE.findall(page.read_text("utf-8")) if kind in kinds]
-
-
-def prose(page: Path) -> str:
-    """A page without its fenced blocks."""
-    return FENCE.sub("", page.read_text("utf-8"))
-
-
-def spans(page: Path) -> list[str]:
-    """What a page marks as code inside its sentences."""
-    return SPAN.findall(prose(page))
-
-
-def rows(page: Path, header: str) -> list[list[str]]:
-    """The rows of every table with that header, as cells."""
-    found = []
-    lines = iter(page.read_text("utf-8").splitlines())
-    for line in lines:
-        if line == header:
-            next(lines)
-            while (row := next(lines, "")).startswith("|"):
-                found.append([cell.strip() for cell in row.strip("|").split(" | ")])
-    assert found, f"{page.name} has no table {header}"
-    return found
-
-
-def anchors(page: Path) -> set[str]:
-    """What a link may name in a page, as GitHub makes it from headings."""
-    heads = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_no_code_is_broken_over_lines(page: Path) -> None:
+    assert [line for line in prose(page).splitlines() if line.count("`") % 2] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)

@@ -87,9 +87,9 @@ def test_a_secret_is_a_reference_that_leads_somewhere(reference: str) -> None:
 
 TABLE = {
     **dict.fromkeys((200, 201, 204, 299), None),
-    **dict.fromkeys((408, 409, 423, 425, 429, 500, 502, 503, 504, 507), Weight.TRANSIENT),
+    **dict.fromkeys((401, 408, 409, 423, 425, 429, 500, 502, 503, 504, 507), Weight.TRANSIENT),
     **dict.fromkeys((300, 301, 302, 304, 307, 308), Weight.PERMANENT),
-    **dict.fromkeys((400, 401, 403, 404, 405, 410, 412, 413, 415, 422, 501, 505), Weight.PERMANENT),
+    **dict.fromkeys((400, 403, 404, 405, 410, 412, 413, 415, 422, 501, 505), Weight.PERMANENT),
 }
 
 

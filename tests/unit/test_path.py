@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Held, Reply, Weight
-from engine.model import Outcome
+from engine.model import Finding, Outcome
 from engine.wiring import Channel, MapRule, SourceSpec
 from tests.building import Path_, channel, merge, oru, path, spec
 
@@ -280,3 +280,26 @@ def test_a_batch_is_taken_apart_and_answered_as_one(tmp_path: Path) -> None:
 
 def test_map_rules_are_named_in_the_channel() -> None:
     assert channel(maps=(MapRule("OBX-3", "t", "pass"),)).maps[0].table == "t"
+
+
+def test_a_checked_message_goes_on_and_what_was_found_waits_for_a_person(tmp_path: Path) -> None:
+    async def story(line: Path_) -> None:
+        await line.send(oru("C1"))
+        await line.send(oru("C2", "P2"))
+        await line.quiet()
+        assert line.states() == ["delivered", "delivered"]
+        assert rows(line, "SELECT code, count FROM item") == [("nonconformant", 2)]
+
+    findings = [Finding("required", "PID-3", "a required part is missing")]
+    run(tmp_path, channel(source=SourceSpec("memory://in", validate="hl7apy")), story, findings=findings)
+
+
+def test_a_predicate_that_raises_holds_the_message_and_the_sender_may_forget_it(tmp_path: Path) -> None:
+    def predicate(identity):  # type: ignore[no-untyped-def]
+        raise KeyError("x")
+
+    async def story(line: Path_) -> None:
+        assert (await line.send(oru("C1"))).positive
+        assert rows(line, "SELECT state, reason FROM message") == [("held", "predicate_failed")]
+
+    run(tmp_path, channel(spec(when="x:y")), story, predicates={"ehr": predicate})

@@ -14,8 +14,10 @@ from functools import lru_cache
 from engine.errors import Unreadable
 from engine.formats.hl7v2.charset import decode
 
+#: Segments that begin a message or continue one: behind the first line they are refused.
+PARTS = frozenset({"MSH", "ADD", "DSC"})
+
 _BEFORE = b"\xef\xbb\xbf\x0b\r\n \t\x00"
-_PARTS = frozenset({"MSH", "ADD", "DSC"})
 _ANY_END = re.compile(r"\r\n|\r|\n")
 
 
@@ -112,7 +114,7 @@ def refuse_parts(lines: list[str], field: str) -> None:
         Unreadable: codes `several_messages` and `continuation`.
     """
     for line in lines:
-        if line[:3] in _PARTS and line[3:4] in (field, "") and line is not lines[0]:
+        if line[:3] in PARTS and line[3:4] in (field, "") and line is not lines[0]:
             _refuse(line, field)
 
 

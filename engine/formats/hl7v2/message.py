@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.errors import Held, NotFound
 from engine.formats.hl7v2.charset import REVERSIBLE, decode, encode
 from engine.formats.hl7v2.escapes import escape, unescape
-from engine.formats.hl7v2.lines import body, join, refuse_parts, split, unindented
+from engine.formats.hl7v2.lines import PARTS, body, join, refuse_parts, split, unindented
 from engine.formats.hl7v2.paths import Path, parse_path
 from engine.formats.hl7v2.separators import Separators, separators_of
 
@@ -105,9 +105,10 @@ class Message:
         self._span = (start, end)
         self.separators = separators = separators_of(text)
         lines, self._ends = split(text)
-        refuse_parts(unindented(lines), separators.field)
         self._lines = [Segment(line, separators) for line in lines]
-        self.segments = [segment for segment in self._lines if segment.name]
+        self.segments = segments = [segment for segment in self._lines if segment.name]
+        if not PARTS.isdisjoint([segment.name for segment in segments[1:]]):
+            refuse_parts(unindented(lines), separators.field)
         self._exact = {} if self.charset in REVERSIBLE else self._irreversible(raw[start:end], text, lines)
 
     def __repr__(self) -> str:

@@ -13,47 +13,46 @@ _BY_TYPE = {"NPI": US_NPI, "SS": US_SSN}
 
 
 def system(reading: Reading, hd: str) -> str:
-    """The system of an assigning authority given as HD with subcomponents."""
-    parts = [reading.text(part) for part in hd.split(reading.subcomponent)]
-    return reading.dialect.authority(parts[0], parts[1] if len(parts) > 1 else "", parts[2] if len(parts) > 2 else "")
+    """The system of an assigning authority given as HD with subcomponents; remembered."""
+    return reading.dialect.cached(_system, reading, hd)
+
+
+def _system(reading: Reading, hd: str) -> str:
+    parts = [reading.text(part) for part in hd.split(reading.subcomponent)] + ["", ""]
+    return reading.dialect.authority(parts[0], parts[1], parts[2])
+
+
+def _system_in_components(reading: Reading, hd: str) -> str:
+    parts = reading.texts(hd, 3)
+    return reading.dialect.authority(parts[0], parts[1], parts[2])
 
 
 def extended(reading: Reading, raw: str, default: str = "") -> Json | None:
     """CX: value, authority, type, validity; `default` is the type that the field's definition gives."""
-    parts = reading.parts(raw, 8)
+    parts = reading.parts(raw, 5)
     value = reading.text(parts[0])
-    if not value:
-        return None
-    kind = reading.text(parts[4]) or default
-    return identifier(reading, value, parts[3], kind)
+    return identifier(reading, value, parts[3], reading.text(parts[4]) or default) if value else None
 
 
 def identifier(reading: Reading, value: str, hd: str, kind: str = "") -> Json:
     """An Identifier of a decoded value, a raw HD and a type code."""
-    universal = reading.subcomponent in hd
-    found: Json = {}
-    if kind:
-        found["type"] = typed(kind) if " " not in kind else {"text": kind}
-    found["system"] = _BY_TYPE[kind] if kind in _BY_TYPE and not universal else system(reading, hd)
-    found["value"] = value
-    return found
+    own = _BY_TYPE.get(kind) if reading.subcomponent not in hd else None
+    return _typed(kind, own or system(reading, hd), value)
+
+
+def _typed(kind: str, uri: str, value: str) -> Json:
+    return {"type": typed(kind), "system": uri, "value": value} if kind else {"system": uri, "value": value}
 
 
 def entity(reading: Reading, raw: str, kind: str = "") -> Json | None:
     """EI: entity identifier, namespace, universal id and its type; None when it says nothing."""
-    return _entity(reading, reading.texts(raw, 4), kind) if raw else None
+    first, _, hd = raw.partition(reading.component)
+    value = reading.text(first)
+    return _typed(kind, reading.dialect.cached(_system_in_components, reading, hd), value) if value else None
 
 
 def pair(reading: Reading, raw: str, index: int, kind: str) -> Json | None:
     """One half of an EIP: 0 the placer's, 1 the filler's number, each an EI with subcomponents."""
-    half = reading.parts(raw, 2)[index].split(reading.subcomponent)
-    return _entity(reading, [reading.text(part) for part in half] + [""] * 3, kind)
-
-
-def _entity(reading: Reading, parts: list[str], kind: str) -> Json | None:
-    if not parts[0]:
-        return None
-    found: Json = {"type": typed(kind)} if kind else {}
-    found["system"] = reading.dialect.authority(parts[1], parts[2], parts[3])
-    found["value"] = parts[0]
-    return found
+    first, _, hd = reading.parts(raw, 2)[index].partition(reading.subcomponent)
+    value = reading.text(first)
+    return _typed(kind, system(reading, hd), value) if value else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.reading import Reading, compact
+from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import ADDRESS_USE, NAME_USE, STANDARD, TELECOM_SYSTEM, TELECOM_USE, Json
 
+_ADDRESS = (("city", 2), ("district", 8), ("state", 3), ("postalCode", 4), ("country", 5))
+_POSTAL = frozenset({"M", "SH"})
 _FAMILY_PARTS = ("own-prefix", "own-name", "partner-prefix", "partner-name")  # FN.2 to FN.5
 
 
@@ -22,9 +24,9 @@ def person_name(reading: Reading, parts: list[str], kind: str = "") -> Json | No
             name["_family"] = {"extension": extensions}
     if given:
         name["given"] = given
-    if prefix := text(parts[4]):
+    if parts[4] and (prefix := text(parts[4])):
         name["prefix"] = [prefix]
-    if suffix := [part for part in (text(parts[3]), text(parts[5])) if part]:
+    if (parts[3] or parts[5]) and (suffix := [part for part in (text(parts[3]), text(parts[5])) if part]):
         name["suffix"] = suffix
     return name if len(name) > ("use" in name) else None
 
@@ -60,23 +62,22 @@ def addresses(reading: Reading, raw: str) -> list[Json]:
 
 def address(reading: Reading, raw: str) -> Json | None:
     """One XAD: street and other designation as lines, the county as district."""
-    first = raw.split(reading.component, 1)[0]
-    street = [reading.text(part) for part in first.split(reading.subcomponent)[:3]]
-    parts = reading.texts(raw, 12)
+    parts = reading.texts(raw, 9)
     kind = parts[6]
-    found = compact(
-        {
-            "use": ADDRESS_USE.get(kind, ""),
-            "type": "postal" if kind in ("M", "SH") else "",
-            "line": [line for line in (*street, parts[1]) if line],
-            "city": parts[2],
-            "district": parts[8],
-            "state": parts[3],
-            "postalCode": parts[4],
-            "country": parts[5],
-        }
-    )
-    return found if found.keys() - {"use", "type"} else None
+    found: Json = {}
+    if use := ADDRESS_USE.get(kind):
+        found["use"] = use
+    if kind in _POSTAL:
+        found["type"] = "postal"
+    before = len(found)
+    street = raw.split(reading.component, 1)[0]
+    lines = [reading.text(part) for part in street.split(reading.subcomponent)[:3]]
+    if lines := [line for line in (*lines, parts[1]) if line]:
+        found["line"] = lines
+    for name, index in _ADDRESS:
+        if value := parts[index]:
+            found[name] = value
+    return found if len(found) > before else None
 
 
 def telecoms(reading: Reading, raw: str, use: str = "") -> list[Json]:
@@ -95,7 +96,7 @@ def telecom(reading: Reading, raw: str, use: str) -> Json | None:
     if not kind and "@" in value:
         system = "email"
     use = "mobile" if kind == "CP" else TELECOM_USE.get(parts[1], use)
-    return compact({"system": system, "value": value, "use": use})
+    return {"system": system, "value": value, "use": use} if use else {"system": system, "value": value}
 
 
 def _composed(parts: list[str]) -> str:

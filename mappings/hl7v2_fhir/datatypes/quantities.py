@@ -32,7 +32,8 @@ NO_UNIT = Unit({}, None, None)
 
 def decimal(text: str) -> str:
     """A v2 number as JSON writes it: `.5` is 0.5, `+3` is 3, `1.10` stays; "" when it is not a number."""
-    if text.isdigit() and text[0] != "0" and text.isascii():
+    whole, dot, fraction = text.partition(".")
+    if whole.isdigit() and (whole[0] != "0" or whole == "0") and (fraction.isdigit() or not dot) and text.isascii():
         return text
     sign, digits = "", text
     if text[:1] in ("+", "-"):

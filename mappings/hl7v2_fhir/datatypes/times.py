@@ -17,10 +17,7 @@ def put_time(reading: Reading, target: Json, name: str, raw: str, where: str) ->
     """Write a dateTime element; what FHIR cannot hold is reported and kept in an extension of the element."""
     if not raw or raw == '""':
         return
-    found = reading.times.get(raw)
-    if found is None:
-        found = reading.times[raw] = read_time(reading, raw)
-    value, fault = found
+    value, fault = reading.times.get(raw) or read_time(reading, raw)
     if value:
         target[name] = value
     if fault:
@@ -58,6 +55,9 @@ def instant(reading: Reading, raw: str) -> str:
 
 
 def read_time(reading: Reading, raw: str) -> tuple[str, str]:
-    """A dateTime ("" when there is none) and the code of what is wrong ("" when nothing is)."""
+    """A dateTime ("" when there is none) and the code of what is wrong ("" when nothing is); remembered."""
     text = reading.part(raw)
-    return read_stamp(text, reading.message_offset, reading.zone) if text else ("", "")
+    if not text:
+        return "", ""
+    found = reading.times[raw] = read_stamp(text, reading.message_offset, reading.zone)
+    return found

@@ -15,10 +15,11 @@ from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, unit_extension
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.values import Put, text_of
-from mappings.hl7v2_fhir.reading import PADDED, Reading, Row
-from mappings.hl7v2_fhir.resources.pattern import Pattern
+from mappings.hl7v2_fhir.ids import Scope
+from mappings.hl7v2_fhir.reading import Reading, Row
+from mappings.hl7v2_fhir.resources.pattern import Pattern, pattern_of
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, producer, role
-from mappings.hl7v2_fhir.structure import Result
+from mappings.hl7v2_fhir.structure import RESULT_PADDING, Result
 from mappings.hl7v2_fhir.vocabulary import OWN, STANDARD, TERMINOLOGY, Json, absent, own_text
 
 _VALUE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
@@ -28,7 +29,7 @@ _DIRECTOR: Json = {"coding": [{"system": TERMINOLOGY + "v2-0912", "code": "MDIR"
 _QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSampledData"})
 
 #: Rows without any field behind OBX-14 are shorter.
-_SHORT = PADDED + 15
+_SHORT = len(RESULT_PADDING) + 15
 
 
 class Setting:
@@ -49,13 +50,19 @@ class Setting:
         self.attachments: list[Json] | None = None
 
 
-def observation(reading: Reading, result: Result, setting: Setting, pattern: Pattern, key: str) -> Json:
-    """Write one Observation with the id `key`; a reference to it."""
+def observation(reading: Reading, result: Result, setting: Setting, scope: Scope) -> Json:
+    """Write one Observation, named in its scope by its test and sub-id; a reference to it."""
+    row = result.row
+    pattern = pattern_of(reading, row)
+    key = scope.stable(pattern.name)
     if pattern.said == "U" and not any(reading.text(value) for value in result.values):
         return _finalise(reading, key)
-    row = result.row
     found: Json = {"resourceType": "Observation", "id": key, **pattern.elements, **setting.shared}
-    _effective(reading, found, row[14], result.number, setting)
+    known = reading.times.get(row[14])
+    if known and not known[1]:
+        found["effectiveDateTime"] = known[0]
+    else:
+        _effective(reading, found, row[14], result.number, setting)
     for code, field, subject in pattern.findings:
         reading.find(code, f"OBX[{result.number}]-{field}", subject)
     extensions = list(pattern.extensions)
@@ -89,11 +96,6 @@ def _finalise(reading: Reading, key: str) -> Json:
 
 def _effective(reading: Reading, found: Json, raw: str, number: int, setting: Setting) -> None:
     """OBX-14, else what the order or its specimen says."""
-    if known := reading.times.get(raw):
-        value, fault = known
-        if not fault:
-            found["effectiveDateTime"] = value
-            return
     put_time(reading, found, "effectiveDateTime", raw, f"OBX[{number}]-14")
     if "effectiveDateTime" not in found and "_effectiveDateTime" not in found:
         found.update(setting.effective)

@@ -6,41 +6,41 @@ from mappings.hl7v2_fhir.datatypes.codes import Coded, concepts, status_extensio
 from mappings.hl7v2_fhir.datatypes.identifiers import entity, pair
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.times import put_time
-from mappings.hl7v2_fhir.reading import Reading, Row, compact
+from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, role
 from mappings.hl7v2_fhir.structure import Order
 from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension
 
-_NONE: Row = [""] * 64
 _DONE = frozenset({"final", "corrected", "amended", "appended"})
 
 
 class Numbers:
-    """The numbers of one order: the placer's and the filler's, from OBR or, where it has none, from its ORC."""
+    """The numbers of one order: the placer's and the filler's, from OBR or, where it has none, from its ORC.
 
-    __slots__ = ("all", "filler", "placer")
+    `key` names the order in stable ids: the filler's number, else the placer's; empty when there is neither.
+    """
+
+    __slots__ = ("all", "filler", "key", "placer")
 
     def __init__(self, reading: Reading, order: Order) -> None:
-        orc = order.orc.row if order.orc else _NONE
-        self.placer = entity(reading, order.row[2] or orc[2], "PLAC")
-        self.filler = entity(reading, order.row[3] or orc[3], "FILL")
-        self.all = [number for number in (self.placer, self.filler) if number]
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What names the order in stable ids: the filler's number, else the placer's; empty when there is neither."""
-        number = self.filler or self.placer
-        return (number["system"], number["value"]) if number else ()
+        orc = order.orc.row if order.orc else PADDING
+        self.placer = placer = entity(reading, order.row[2] or orc[2], "PLAC")
+        self.filler = filler = entity(reading, order.row[3] or orc[3], "FILL")
+        self.all = [number for number in (placer, filler) if number]
+        number = filler or placer
+        self.key: tuple[str, ...] = (number["system"], number["value"]) if number else ()
 
 
 def service_request(reading: Reading, order: Order, numbers: Numbers, code: Coded, key: str, report: Json) -> Json:
     """Write the ServiceRequest; a reference to it. It takes subject, encounter and specimen from the report."""
     row = order.row
-    orc = order.orc.row if order.orc else _NONE
+    orc = order.orc.row if order.orc else PADDING
     where = f"OBR[{order.number}]"
-    found: Json = {"resourceType": "ServiceRequest", "id": key, "identifier": numbers.all}
-    if orc[4]:
-        found["requisition"] = entity(reading, orc[4], "PGN") or pair(reading, orc[4], 0, "PGN")
+    found: Json = {"resourceType": "ServiceRequest", "id": key}
+    if numbers.all:
+        found["identifier"] = numbers.all
+    if orc[4] and (group := entity(reading, orc[4], "PGN") or pair(reading, orc[4], 0, "PGN")):
+        found["requisition"] = group
     _status(reading, found, orc, report["status"])
     found["intent"] = "reflex-order" if reading.text(row[11]) == "G" else "order"
     if priority := PRIORITY.get(_priority(reading, row, orc)):
@@ -52,15 +52,16 @@ def service_request(reading: Reading, order: Order, numbers: Numbers, code: Code
     put_time(reading, found, "authoredOn", orc[9], where + "-ORC-9")
     if requester := _requester(reading, row, orc):
         found["requester"] = requester
-    if row[31]:
-        found["reasonCode"] = concepts(reading, row[31])
+    if row[31] and (reasons := concepts(reading, row[31])):
+        found["reasonCode"] = reasons
     if "specimen" in report:
         found["specimen"] = report["specimen"]
     notes = annotated(reading, order.orc.notes) if order.orc and order.orc.notes else []
     if order.notes:
         notes = notes + annotated(reading, order.notes)
-    found["note"] = notes
-    return reading.put(compact(found))
+    if notes:
+        found["note"] = notes
+    return reading.put(found)
 
 
 def _status(reading: Reading, found: Json, orc: Row, report: str) -> None:

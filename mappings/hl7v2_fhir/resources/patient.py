@@ -7,7 +7,7 @@ from mappings.hl7v2_fhir.datatypes.identifiers import extended
 from mappings.hl7v2_fhir.datatypes.names import addresses, names, telecoms
 from mappings.hl7v2_fhir.datatypes.times import put_date, put_period, put_time
 from mappings.hl7v2_fhir.ids import stable
-from mappings.hl7v2_fhir.reading import Reading, Row, compact
+from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.resources.people import practitioners
 from mappings.hl7v2_fhir.vocabulary import (
     MARITAL_STATUS,
@@ -19,7 +19,7 @@ from mappings.hl7v2_fhir.vocabulary import (
     Json,
 )
 
-_KEY_TYPES = ("MR", "PI", "PT", "")
+_KEY_TYPES = {kind: rank for rank, kind in enumerate(("MR", "PI", "PT", ""))}
 """Which of a patient's identifiers names the resource, best first; then any: the order in PID-3 does not matter."""
 
 _IDENTIFIERS = ((2, ""), (3, ""), (4, ""), (18, "AN"), (19, "SS"), (20, "DL"))
@@ -61,34 +61,28 @@ def patient(reading: Reading, pid: Row, fallback: str) -> Json:
 
 
 def _identifiers(reading: Reading, pid: Row) -> list[Json]:
-    found: list[Json] = []
+    """Every identifier once: the same number of the same authority is one, whatever its type."""
+    found: dict[tuple[str, str], Json] = {}
     for field, kind in _IDENTIFIERS:
-        raw = pid[field]
-        if not raw or raw == '""':
-            continue
-        for repetition in reading.repetitions(raw):
-            made = extended(reading, repetition, kind)
-            if made and field == 19:
-                made["system"] = US_SSN
-            if made and not any(made["system"] == old["system"] and made["value"] == old["value"] for old in found):
-                found.append(made)
-    return found
+        for repetition in reading.repetitions(raw) if (raw := pid[field]) else ():
+            if made := extended(reading, repetition, kind):
+                if field == 19:
+                    made["system"] = US_SSN
+                found.setdefault((made["system"], made["value"]), made)
+    return list(found.values())
 
 
 def _identity(reading: Reading, identifiers: list[Json], fallback: str) -> str:
-    for kind in _KEY_TYPES:
-        for made in identifiers:
-            if _type(made) == kind:
-                return stable("Patient", made["system"], made["value"])
-    if identifiers:
-        return stable("Patient", identifiers[0]["system"], identifiers[0]["value"])
-    reading.find("patient_without_identifier", "PID-3")
-    return stable("Patient", reading.sender, fallback)
+    if not identifiers:
+        reading.find("patient_without_identifier", "PID-3")
+        return stable("Patient", reading.sender, fallback)
+    best = min(identifiers, key=_rank)
+    return stable("Patient", best["system"], best["value"])
 
 
-def _type(identifier: Json) -> str:
+def _rank(identifier: Json) -> int:
     coding = identifier.get("type", {}).get("coding")
-    return coding[0]["code"] if coding else ""
+    return _KEY_TYPES.get(coding[0]["code"] if coding else "", len(_KEY_TYPES))
 
 
 def _gender(reading: Reading, found: Json, raw: str) -> None:
@@ -148,17 +142,23 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
     if notes:
         found["extension"] = [{"url": STANDARD + "note", "valueAnnotation": note} for note in notes]
     more = [made for part in reading.repetitions(pv1[50]) if (made := extended(reading, part))] if pv1[50] else []
-    found["identifier"] = [visit, *more] if visit else more
+    if numbers := [visit, *more] if visit else more:
+        found["identifier"] = numbers
     found["status"] = _encounter_status(reading, code, pv1[45])
     found["class"] = PATIENT_CLASS[code]
-    found["type"] = concepts(reading, pv1[4]) if pv1[4] else []
-    found["serviceType"] = concept(reading, pv1[10])
-    found["subject"] = subject
-    found["participant"] = _participants(reading, pv1)
-    put_period(reading, found, "period", pv1[44], pv1[45], "PV1-44")
-    if place := _place(reading, pv1[3]):
+    if pv1[4] and (kinds := concepts(reading, pv1[4])):
+        found["type"] = kinds
+    if pv1[10] and (service := concept(reading, pv1[10])):
+        found["serviceType"] = service
+    if subject:
+        found["subject"] = subject
+    if people := _participants(reading, pv1):
+        found["participant"] = people
+    if pv1[44] or pv1[45]:
+        put_period(reading, found, "period", pv1[44], pv1[45], "PV1-44")
+    if pv1[3] and (place := reading.dialect.cached(_place, reading, pv1[3])):
         found["location"] = [{"location": {"display": place}}]
-    return reading.put(compact(found))
+    return reading.put(found)
 
 
 def _encounter_status(reading: Reading, code: str, discharged: str) -> str:

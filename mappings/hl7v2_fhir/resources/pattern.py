@@ -6,7 +6,7 @@ nobody may change it, and it holds no value, time or person.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from mappings.hl7v2_fhir.datatypes.codes import Coded, coded, concepts, flags, status_extension
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, reference_range, unit_of
@@ -16,7 +16,8 @@ from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.vocabulary import EXACT_STATUS, OBSERVATION_STATUS, STANDARD, Json, absent
 
 
-class Pattern(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pattern:
     """The parsed OBX-2, 3, 4, 6, 7, 8, 10 and 11."""
 
     name: str  # names the test in stable ids
@@ -34,7 +35,7 @@ class Pattern(NamedTuple):
 
 def pattern_of(reading: Reading, row: Row) -> Pattern:
     """The pattern of one OBX."""
-    key = (row[2], row[3], row[4], row[6], row[7], row[8], row[10], row[11])
+    key = reading.field.join((row[2], row[3], row[4], row[6], row[7], row[8], row[10], row[11]))
     found: Pattern | None = reading.dialect.patterns.get(key)
     return found or reading.dialect.remember(key, _pattern(reading, row))
 

@@ -13,9 +13,6 @@ from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, compact
 from mappings.hl7v2_fhir.vocabulary import CLIA, Json
 
-_Person = tuple[Json | None, list[Json]]
-"""A name and numbers."""
-
 
 def practitioners(reading: Reading, raw: str) -> list[Json]:
     """References to the people of an XCN field."""
@@ -28,13 +25,12 @@ def practitioners(reading: Reading, raw: str) -> list[Json]:
 
 
 def _practitioners(reading: Reading, raw: str) -> list[Json]:
-    people = reading.dialect.cached(_people, reading, raw)
-    return [_reference(reading, name, numbers) for name, numbers in people if name or numbers]
+    return [_referred(reading, person) for person in reading.dialect.cached(_people, reading, raw)]
 
 
-def _people(reading: Reading, raw: str) -> list[_Person]:
-    """Each person of an XCN field once, with all numbers."""
-    people: list[_Person] = []
+def _people(reading: Reading, raw: str) -> list[Json]:
+    """Each person of an XCN field once, with all numbers; shared, so nobody may change one."""
+    people: list[tuple[Json | None, list[Json]]] = []
     for repetition in reading.repetitions(raw):
         name, number = _person(reading, reading.parts(repetition, 13))
         same = next((numbers for other, numbers in people if name is not None and other == name), None)
@@ -42,7 +38,7 @@ def _people(reading: Reading, raw: str) -> list[_Person]:
             people.append((name, [number] if number else []))
         elif number and number not in same:
             same.append(number)
-    return people
+    return [_practitioner(name, numbers) for name, numbers in people if name or numbers]
 
 
 def interpreters(reading: Reading, raw: str) -> list[Json]:
@@ -57,7 +53,7 @@ def interpreters(reading: Reading, raw: str) -> list[Json]:
         hd = reading.subcomponent.join(parts[8:11])
         person = [*parts[:8], hd, "", "", "", ""]
         name, number = _person(reading, person)
-        found.append(_reference(reading, name, [number] if number else []))
+        found.append(_referred(reading, _practitioner(name, [number] if number else [])))
     return found
 
 
@@ -68,14 +64,19 @@ def _person(reading: Reading, parts: list[str]) -> tuple[Json | None, Json | Non
     return name, identifier(reading, value, parts[8], reading.text(parts[12])) if value else None
 
 
-def _reference(reading: Reading, name: Json | None, numbers: list[Json]) -> Json:
+def _practitioner(name: Json | None, numbers: list[Json]) -> Json:
+    """The resource, or where there is no number the name to show."""
     if not numbers:
         return {"display": shown(name or {}).strip()}
     key = stable("Practitioner", numbers[0]["system"], numbers[0]["value"])
     person: Json = {"resourceType": "Practitioner", "id": key, "identifier": numbers}
     if name:
         person["name"] = [name]
-    return _joined(reading, person)
+    return person
+
+
+def _referred(reading: Reading, person: Json) -> Json:
+    return _joined(reading, dict(person)) if "id" in person else person
 
 
 def _joined(reading: Reading, actor: Json) -> Json:
