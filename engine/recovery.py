@@ -61,10 +61,12 @@ async def restore(store: SqliteStore, worker: Worker, channel: Channel, destinat
     """
     offered = doubtful = back = 0
     for spec in channel.destinations:
-        if destination in (None, spec.name):
-            back += await _take_back(store, channel.name, spec.name)
-            doubtful += await _hold_in_doubt(store, channel.name, spec)
-            offered += await _offer(store, worker, channel.name, spec.name)
+        outlet = worker.outlets.get((channel.name, spec.name))
+        if outlet is not None and destination in (None, spec.name):
+            with _standing_still(outlet):
+                back += await _take_back(store, channel.name, spec.name)
+                doubtful += await _hold_in_doubt(store, channel.name, spec)
+                offered += await _offer(store, worker, channel.name, spec.name)
     gone = 0 if destination else await hold_removed(store, channel)
     return Restored(offered, doubtful, gone, back)
 
@@ -107,27 +109,24 @@ def _hold_one_chunk(t: Transaction, numbers: Sequence[int]) -> int:
 
 async def _offer(store: SqliteStore, worker: Worker, channel: str, destination: str) -> int:
     """Stream the open deliveries to the worker, which keeps of each lane what its memory allows."""
-    outlet = worker.outlets.get((channel, destination))
-    if outlet is None:
-        return 0
-    with _standing_still(outlet):
-        count, after = 0, (b"", 0)
-        while True:
-            query = partial(
-                backlog.open_of_destination, channel=channel, destination=destination, after=after, most=CHUNK
-            )
-            found = await store.read(query)
-            for delivery in found:
-                worker.restore(delivery)
-            count += len(found)
-            if len(found) < CHUNK:
-                return count
-            after = (found[-1].lane, found[-1].seq)
+    count, after = 0, (b"", 0)
+    while True:
+        query = partial(backlog.open_of_destination, channel=channel, destination=destination, after=after, most=CHUNK)
+        found = await store.read(query)
+        for delivery in found:
+            worker.restore(delivery)
+        count += len(found)
+        if len(found) < CHUNK:
+            return count
+        after = (found[-1].lane, found[-1].seq)
 
 
 @contextmanager
 def _standing_still(outlet: Outlet) -> Iterator[None]:
-    """While its lanes are being filled an outlet sends nothing: a merge could pass what is not yet there."""
+    """While its lanes are being filled an outlet sends nothing: what arrives meanwhile could pass what is not yet there.
+
+    A channel whose wiring was exchanged goes on taking messages, and its new outlet is offered them at once.
+    """
     paused, outlet.paused = outlet.paused, True
     try:
         yield

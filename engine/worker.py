@@ -187,7 +187,12 @@ class Outlet:
         """Read what the store alone holds of a lane."""
         if lane.queue or lane.later <= lane.seen:
             return None
-        found = await self._host.backlog.open_of_lane(lane.key, lane.seen, REFILL)
+        try:
+            found = await self._host.backlog.open_of_lane(lane.key, lane.seen, REFILL)
+        except StoreUnavailable as error:
+            observe.failed("backlog_not_read", error, channel=self.running.channel.name, destination=self.spec.name)
+            self._pause(lane, STORE_PAUSE_SECONDS)
+            return None
         last = found[-1].place(lane.key) if found else lane.later
         for delivery in found:
             if stands_still(delivery.state):
@@ -209,10 +214,12 @@ class Outlet:
     def _sleep(self, lane: Lane, delivery: Delivery) -> None:
         """Let the lane wait for its delivery's next attempt; an open breaker wakes it by itself."""
         wait = (delivery.next_at - self._host.ports.store.now()) / MICROSECONDS
-        if wait <= 0:
-            return
+        if wait > 0:
+            self._pause(lane, wait)
+
+    def _pause(self, lane: Lane, seconds: float) -> None:
         lane.timer = True
-        asyncio.get_running_loop().call_later(wait, self._slept, lane)
+        asyncio.get_running_loop().call_later(seconds, self._slept, lane)
 
     def _too_early(self, lane: Lane, delivery: Delivery) -> bool:
         """After a restart a lane still waits for the next attempt's time that the store has kept."""

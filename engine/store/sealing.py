@@ -14,6 +14,7 @@ import binascii
 import hashlib
 import os
 import threading
+from functools import cache
 from pathlib import Path
 
 import zstandard
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from engine.errors import UnsafeStore
 from engine.secret_files import make_secret
+from engine.store.dictionary import CURRENT, dictionary
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -62,7 +64,7 @@ class OrganizationKeys:
             packed = self._cipher.decrypt(sealed[4:HEAD_BYTES], sealed[HEAD_BYTES:], place)
         except InvalidTag:
             raise UnsafeStore("opening a stored value: it was changed or moved", code="seal_broken") from None
-        return _decompressor().decompress(packed, max_output_size=LARGEST_PAYLOAD_BYTES)
+        return _unpacked(packed)
 
     def index(self, text: str) -> bytes:
         """The search key of a text: 16 bytes that equal only for equal texts of this organization."""
@@ -164,13 +166,24 @@ def _compressor() -> zstandard.ZstdCompressor:
     try:
         return _local.compressor  # type: ignore[no-any-return]
     except AttributeError:
-        _local.compressor = zstandard.ZstdCompressor(level=1)
+        _local.compressor = zstandard.ZstdCompressor(level=1, dict_data=_prepared())
         return _local.compressor  # type: ignore[no-any-return]
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
-    try:
-        return _local.decompressor  # type: ignore[no-any-return]
-    except AttributeError:
-        _local.decompressor = zstandard.ZstdDecompressor()
-        return _local.decompressor  # type: ignore[no-any-return]
+@cache
+def _prepared() -> zstandard.ZstdCompressionDict:
+    """The current dictionary, digested once for the process."""
+    current = dictionary(CURRENT)
+    current.precompute_compress(level=1)
+    return current
+
+
+def _unpacked(packed: bytes) -> bytes:
+    """Decompress with the dictionary that the value names; 0 names none."""
+    number = zstandard.get_frame_parameters(packed).dict_id
+    found: dict[int, zstandard.ZstdDecompressor] | None = getattr(_local, "decompressors", None)
+    if found is None:
+        found = _local.decompressors = {}
+    if number not in found:
+        found[number] = zstandard.ZstdDecompressor(dict_data=dictionary(number) if number else None)
+    return found[number].decompress(packed, max_output_size=LARGEST_PAYLOAD_BYTES)

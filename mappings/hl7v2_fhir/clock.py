@@ -20,6 +20,25 @@ def offset_of(text: str) -> str:
 
 def read_stamp(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str]:
     """A FHIR date or dateTime ("" when there is none) and the code of what is wrong ("" when nothing is)."""
+    digits, stated = text[:14], text[14:]
+    if digits.isdigit() and len(digits) > 11 and len(stated) in (0, 5) and text.isascii():
+        minutes, seconds = digits[10:12], digits[12:] or "00"
+        known = _hour(digits[:10], stated, message_offset, zone)
+        if known and minutes <= "59" and seconds <= "59" and len(seconds) == 2:
+            return f"{known[0]}{minutes}:{seconds}{known[1]}", ""
+    return _read_any(text, message_offset, zone)
+
+
+@lru_cache(maxsize=4096)
+def _hour(digits: str, stated: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str] | None:
+    """What stands before and behind the minutes and seconds of an hour; None when that is not certain."""
+    first, last = (_read_any(digits + rest + stated, message_offset, zone) for rest in ("0000", "5959"))
+    certain = len(first[0]) > len("2025-01-01T00:00:00") and first[0][19:] == last[0][19:] and not first[1] + last[1]
+    return (first[0][:14], first[0][19:]) if certain else None
+
+
+def _read_any(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str]:
+    """A stamp of any length, with fraction and offset."""
     stamp, offset = (text, "") if text.isdigit() else _split(text)
     digits, dot, fraction = stamp.partition(".")
     n = len(digits)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine.balance import balance
-from engine.errors import Conflict, NotFound, Reply, StoreUnavailable, Weight
+from engine.errors import Conflict, NotFound, Reply, Weight
 from engine.model import Attempt, DeliveryState, Finding, MessageState, Outcome
 from engine.store import acts, backlog, queries
 from engine.store.sqlite import SqliteStore
@@ -106,7 +106,7 @@ def test_of_a_refused_message_no_byte_is_kept(play: Callable[..., Any]) -> None:
     async def work(store: SqliteStore) -> None:
         made = refused(store, "1")
         assert (await store.keep(made)).state is MessageState.REFUSED
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(NotFound):
             await store.load("site", made.id)
 
     play(work)
@@ -139,7 +139,7 @@ def test_a_claim_seals_its_output_and_is_taken_once(play: Callable[..., Any]) ->
         delivery.attempt = 0
         again = Attempt(store.ids.next(), delivery, 1, store.now(), b"x", "text/plain", "r1")
         assert not await store.claim(again)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(NotFound):
             await store.load("site", again.id, "output")
 
     play(work)

@@ -70,9 +70,11 @@ def address(reading: Reading, raw: str) -> Json | None:
     if kind in _POSTAL:
         found["type"] = "postal"
     before = len(found)
-    street = raw.split(reading.component, 1)[0]
-    lines = [reading.text(part) for part in street.split(reading.subcomponent)[:3]]
-    if lines := [line for line in (*lines, parts[1]) if line]:
+    street = [parts[0]]
+    if reading.subcomponent in raw:
+        address_line = raw.split(reading.component, 1)[0].split(reading.subcomponent)
+        street = [reading.text(part) for part in address_line[:3]]
+    if lines := [line for line in (*street, parts[1]) if line]:
         found["line"] = lines
     for name, index in _ADDRESS:
         if value := parts[index]:

@@ -32,10 +32,14 @@ _QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSamp
 _SHORT = len(RESULT_PADDING) + 15
 
 
+PLAIN = {'resourceType':'Observation','status':'final'}
+from orjson import Fragment, dumps
+from mappings.hl7v2_fhir.datatypes.values import numeric
+from mappings.hl7v2_fhir.datatypes.quantities import decimal
 class Setting:
     """What the results of one order share: the references and times that a result does not say itself."""
 
-    __slots__ = ("attachments", "effective", "shared", "specimen", "specimens", "subject")
+    __slots__ = ("attachments", "effective", "shared", "specimen", "specimens", "subject", "text")
 
     def __init__(self, subject: Json | None, encounter: Json | None) -> None:
         self.subject = subject
@@ -47,6 +51,7 @@ class Setting:
         self.effective: Json = {}
         self.specimen: Json | None = None
         self.specimens: dict[int, Json] = {}
+        self.text = None
         self.attachments: list[Json] | None = None
 
 
@@ -57,8 +62,16 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
     key = scope.stable(pattern.name)
     if pattern.said == "U" and not any(reading.text(value) for value in result.values):
         return _finalise(reading, key)
-    found: Json = {"resourceType": "Observation", "id": key, **pattern.elements, **setting.shared}
     known = reading.times.get(row[14])
+    if pattern.put is numeric and known and not known[1] and len(row) <= _SHORT and not pattern.extensions and not pattern.findings and not result.notes and not setting.specimen and not reading.meta:
+        digits = decimal(row[5])
+        if digits:
+            if setting.text is None:
+                setting.text = "".join(f'"{k}":{dumps(v).decode()},' for k,v in setting.shared.items())
+            reading.resources["Observation/"+key] = PLAIN
+            reading.entries.append(Fragment(f'{{"fullUrl":"urn:uuid:{key}","resource":{{"resourceType":"Observation","id":"{key}",{pattern.text},{setting.text}"effectiveDateTime":"{known[0]}","valueQuantity":{{"value":{digits}{pattern.unit_text}}}}},"request":{{"method":"PUT","url":"Observation/{key}"}}}}'))
+            return {"reference": "Observation/"+key}
+    found: Json = {"resourceType": "Observation", "id": key, **pattern.elements, **setting.shared}
     if known and not known[1]:
         found["effectiveDateTime"] = known[0]
     else:
@@ -114,7 +127,7 @@ def _value(
             put(reading, found, raw, pattern.unit, result.number)
         return len(found) > before
     if pattern.document:
-        return _documents(reading, found, result, pattern.kind, extensions, setting)
+        return _documents(reading, found, result, pattern, extensions, setting)
     if text := text_of(reading, result.values):
         found["valueString"] = text
     return bool(text)
@@ -136,13 +149,16 @@ def _repeated(reading: Reading, found: Json, result: Result, put: Put, unit: Uni
 
 
 def _documents(
-    reading: Reading, found: Json, result: Result, kind: str, extensions: list[Json], setting: Setting
+    reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
 ) -> bool:
     """ED and RP: the documents go to the report; without one they stay here as R5 has them."""
-    title = found["code"].get("text", "")
+    title = pattern.code.concept.get("text", "")
     made = []
     for raw in reading.repetitions(result.values[0]):
-        attachment, good = embedded(reading, raw, title) if kind == "ED" else (pointed(reading, raw, title), True)
+        if pattern.kind == "ED":
+            attachment, good = embedded(reading, raw, title)
+        else:
+            attachment, good = pointed(reading, raw, title), True
         if not good:
             reading.find("attachment_invalid", f"OBX[{result.number}]-5")
         if attachment:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from orjson import Fragment, dumps
+
 from mappings.hl7v2_fhir.datatypes.codes import Coded, coded, concepts, flags, status_extension
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, reference_range, unit_of
 from mappings.hl7v2_fhir.datatypes.values import DOCUMENT_TYPES, TEXT_TYPES, Put, put_for, put_other
@@ -27,10 +29,12 @@ class Pattern:
     put: Put | None  # writes a value; None for text and documents
     document: bool
     unit: Unit
-    elements: Json
+    elements: Json  # JSON text already, except the status
     extensions: tuple[Json, ...]
     absent: Json  # the reason when there is no value
     findings: tuple[tuple[str, int, str], ...]  # code, field, subject
+    text: str
+    unit_text: str
 
 
 def pattern_of(reading: Reading, row: Row) -> Pattern:
@@ -62,7 +66,9 @@ def _pattern(reading: Reading, row: Row) -> Pattern:
     name = JOIN.join((code.code, code.system, reading.text(row[4])))
     extensions = tuple(_extensions(reading, row))
     missing = _absent(said, elements["status"])
-    return Pattern(name, code, said, kind, put, document, unit, elements, extensions, missing, tuple(findings))
+    written = {name: Fragment(dumps(value)) for name, value in elements.items() if name != "status"}
+    elements = {"status": elements["status"], **written}
+    return Pattern(name, code, said, kind, put, document, unit, elements, extensions, missing, tuple(findings), dumps(elements).decode()[1:-1], ''.join(','+dumps({k:v}).decode()[1:-1] for k,v in unit.quantity.items()))
 
 
 def _status(reading: Reading, raw: str, code: str, findings: list[tuple[str, int, str]]) -> Json:
