@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from engine.errors import Reply
+from engine.errors import Reply, StoreUnavailable
 from engine.lane import stands_still
 from engine.model import FINAL_DELIVERY_STATES, MICROSECONDS, Delivery, DeliveryState, Kept, Settlement, Verdict
 from engine.ports import Running
@@ -37,7 +37,10 @@ class Applications:
         delivery = next((d for d in kept.deliveries if d.destination == spec.name), None)
         reason = ""
         if delivery is None:  # a duplicate: its first delivery answers
-            delivery, reason = await self._deliveries.delivery_of(kept.verdict.message, spec.name) or (None, "")
+            try:
+                delivery, reason = await self._deliveries.delivery_of(kept.verdict.message, spec.name) or (None, "")
+            except StoreUnavailable as error:
+                return _error(kept.verdict, error.code, error.text)
         if delivery is None or delivery.state in FINAL_DELIVERY_STATES:
             return kept.verdict
         if stands_still(delivery.state):

@@ -34,7 +34,7 @@ class OfChannel:
 
 @dataclass(frozen=True, slots=True)
 class OfDestination:
-    """A destination's side of the law. `unaccounted` is what its lanes accepted and no delivery shows."""
+    """A destination's side of the law. `unaccounted` is what its delivery numbers say was accepted and no row shows."""
 
     channel: str
     destination: str
@@ -43,7 +43,7 @@ class OfDestination:
 
     @property
     def unaccounted(self) -> int:
-        """Zero when every place in a lane has its delivery; negative when deliveries have no lane."""
+        """Zero when every delivery number has its row; negative when rows have no number."""
         return self.accepted - sum(self.states.values())
 
 
@@ -83,10 +83,10 @@ def balance(connection: sqlite3.Connection) -> Balance:
     """Take the whole account: counts, rows that belong together, and the chains of events. Reads every row once."""
     with snapshot(connection):
         channels, gaps = _channels(connection)
-        destinations = _destinations(connection)
+        destinations, holes = _destinations(connection)
         missing = tuple(counts.missing(connection))
         chain = tuple(counts.broken_links(connection))
-    faults = (*_unaccounted(channels, destinations), *gaps, *missing, *chain)
+    faults = (*_unaccounted(channels, destinations), *gaps, *holes, *missing, *chain)
     return Balance(channels, destinations, chain, faults)
 
 
@@ -94,8 +94,8 @@ def quick_balance(connection: sqlite3.Connection) -> Balance:
     """Only the counts: for a page or a probe that asks often."""
     with snapshot(connection):
         channels, gaps = _channels(connection)
-        destinations = _destinations(connection)
-    return Balance(channels, destinations, (), (*_unaccounted(channels, destinations), *gaps))
+        destinations, holes = _destinations(connection)
+    return Balance(channels, destinations, (), (*_unaccounted(channels, destinations), *gaps, *holes))
 
 
 def _channels(connection: sqlite3.Connection) -> tuple[tuple[OfChannel, ...], tuple[str, ...]]:
@@ -113,15 +113,17 @@ def _channels(connection: sqlite3.Connection) -> tuple[tuple[OfChannel, ...], tu
     return tuple(channels), tuple(gaps)
 
 
-def _destinations(connection: sqlite3.Connection) -> tuple[OfDestination, ...]:
-    """A merge takes a place in two lanes and is one delivery: its second place is taken off here."""
-    places = counts.accepted(connection)
+def _destinations(connection: sqlite3.Connection) -> tuple[tuple[OfDestination, ...], tuple[str, ...]]:
+    accepted = counts.accepted(connection)
     rows = counts.deliveries(connection)
-    found = []
-    for channel, name in sorted(places.keys() | rows.keys()):
-        _, second, states = rows.get((channel, name), (0, 0, dict.fromkeys(DeliveryState, 0)))
-        found.append(OfDestination(channel, name, places.get((channel, name), 0) - second, states))
-    return tuple(found)
+    destinations, gaps = [], []
+    for channel, name in sorted(accepted.keys() | rows.keys()):
+        last, wanted = accepted.get((channel, name), (0, 0))
+        count, total, states = rows.get((channel, name), (0, 0, dict.fromkeys(DeliveryState, 0)))
+        destinations.append(OfDestination(channel, name, last, states))
+        if count == last and total != wanted:
+            gaps.append(f"destination {name} of {channel}: its delivery numbers have a gap")
+    return tuple(destinations), tuple(gaps)
 
 
 def _unaccounted(channels: tuple[OfChannel, ...], destinations: tuple[OfDestination, ...]) -> list[str]:

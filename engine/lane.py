@@ -53,7 +53,7 @@ class Memory:
 
 
 class Lane:
-    """One lane in memory. `later` is the highest sequence number that only the store holds."""
+    """One lane in memory. `later` is the highest delivery number that only the store holds."""
 
     __slots__ = ("_memory", "blocked", "key", "later", "queue", "rule", "running", "seen", "timer")
 
@@ -65,16 +65,15 @@ class Lane:
         self.blocked: dict[int, Delivery] = {}  # held and dead ones, by id
         self.running = False
         self.timer = False  # waits for its next attempt's time
-        self.seen = 0  # the highest sequence number ever queued here
+        self.seen = 0  # the highest delivery number ever queued here
         self.later = 0
 
     def add(self, delivery: Delivery) -> None:
         """Queue a delivery in its place, or leave it to the store when the lane is long or memory is short."""
-        place = self._place(delivery)
-        if place <= self.seen:
+        if delivery.seq <= self.seen:
             self._insert(delivery)
         elif self.later > self.seen or len(self.queue) >= MOST_IN_MEMORY or self._memory.places_left <= 0:
-            self.later = max(self.later, place)
+            self.later = max(self.later, delivery.seq)
         else:
             self.append(delivery)
 
@@ -82,7 +81,7 @@ class Lane:
         """Queue a delivery at the end: it comes after everything that was ever queued here."""
         self._memory.take(delivery)
         self.queue.append(delivery)
-        self.seen = self._place(delivery)
+        self.seen = delivery.seq
 
     def _insert(self, delivery: Delivery) -> None:
         """Put a replayed delivery back where it stood; one that is there already stays once."""
@@ -90,7 +89,7 @@ class Lane:
         for at, other in enumerate(self.queue):
             if other.id == delivery.id:
                 return
-            if self._place(other) > self._place(delivery):
+            if other.seq > delivery.seq:
                 position = at
                 break
         self._memory.take(delivery)
@@ -101,22 +100,18 @@ class Lane:
         if not self.blocked:
             return self.queue[0] if self.queue else None
         if self.rule == "wait":
-            first = min(map(self._place, self.blocked.values()))
-            return self.queue[0] if self.queue and self._place(self.queue[0]) < first else None
+            first = min(other.seq for other in self.blocked.values())
+            return self.queue[0] if self.queue and self.queue[0].seq < first else None
         return next((delivery for delivery in self.queue if self._passes(delivery)), None)
 
     def _passes(self, delivery: Delivery) -> bool:
         """A barrier waits for everything before it; the rest only for its own order number."""
         if delivery.barrier:
-            mine = self._place(delivery)
-            return all(self._place(other) > mine for other in self.blocked.values()) and self.queue[0] is delivery
+            return all(other.seq > delivery.seq for other in self.blocked.values()) and self.queue[0] is delivery
         return all(
-            self._place(other) > self._place(delivery) or (other.order_key != delivery.order_key and not other.barrier)
+            other.seq > delivery.seq or (other.order_key != delivery.order_key and not other.barrier)
             for other in self.blocked.values()
         )
-
-    def _place(self, delivery: Delivery) -> int:
-        return delivery.place(self.key)
 
     def leave(self, delivery: int) -> None:
         """Take a delivery out of the queue: it has ended, was put aside, or changed hands."""

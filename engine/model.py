@@ -227,20 +227,15 @@ class Delivery:
     channel: str
     destination: str
     lane: bytes
-    seq: int
+    seq: int  # its delivery number: gapless in its destination, rising in its lanes
     order_key: bytes
-    barrier: bytes = b""
+    barrier: bytes = b""  # the second lane of a merge
     state: DeliveryState = DeliveryState.QUEUED
     attempts: int = 0  # spent against the retry limit
     tries: int = 0  # all there were, the unreachable ones too
     attempt: int = 0  # id of the latest
     next_at: int = 0
     raw: bytes | None = None
-    barrier_seq: int = 0  # its place in the second lane
-
-    def place(self, lane: bytes) -> int:
-        """Its sequence number in one of its lanes."""
-        return self.seq if lane == self.lane else self.barrier_seq
 
 
 @value

@@ -123,7 +123,7 @@ async def _offer(store: SqliteStore, worker: Worker, channel: str, destination: 
 
 @contextmanager
 def _standing_still(outlet: Outlet) -> Iterator[None]:
-    """While its lanes are being filled an outlet sends nothing: what arrives meanwhile could pass what is not yet there.
+    """While its lanes are being filled an outlet sends nothing: what comes meanwhile could pass what is not yet there.
 
     A channel whose wiring was exchanged goes on taking messages, and its new outlet is offered them at once.
     """

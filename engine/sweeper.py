@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 
@@ -16,10 +15,9 @@ from engine import observe
 from engine.errors import StoreUnavailable
 from engine.ids import earliest
 from engine.model import Delivery, DeliveryState
-from engine.store import acts, backlog, expiry
+from engine.store import acts, backlog
 from engine.store.backlog import Sight
 from engine.store.sqlite import SqliteStore
-from engine.wiring import Channel
 from engine.worker import Worker
 
 TURN_SECONDS = 5.0
@@ -27,19 +25,14 @@ TURN_SECONDS = 5.0
 ROWS_A_LOOK = 1000
 LOOKS_A_TURN = 20
 """While looks find something to do this many follow each other; the rest waits for the next turn."""
-KEYS_A_TURN = 2000
-"""Messages whose receipt keys are looked at in one turn and channel."""
-
-Channels = Callable[[], Iterable[Channel]]
 
 
 class Sweeper:
     """One task. `start` it after recovery; `stop` ends it at once."""
 
-    def __init__(self, store: SqliteStore, worker: Worker, channels: Channels, disk_reserve: int) -> None:
+    def __init__(self, store: SqliteStore, worker: Worker, disk_reserve: int) -> None:
         self._store = store
         self._worker = worker
-        self._channels = channels
         self._reserve = disk_reserve
         self._cursor = backlog.BEGINNING
         self._stopping = asyncio.Event()
@@ -61,8 +54,6 @@ class Sweeper:
         for _ in range(LOOKS_A_TURN):
             if self._stopping.is_set() or not await self.look():
                 break
-        for channel in self._channels():
-            await self._store.act(partial(expiry.forget, channel=channel, most=KEYS_A_TURN))
 
     def check_room(self) -> None:
         """Say whether the disk has room; below the reserve nothing is accepted."""

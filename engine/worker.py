@@ -43,8 +43,8 @@ class Unclaimed(Enum):
 class Backlog(Protocol):
     """What the worker asks of a store beside the path: the deliveries it did not keep in memory."""
 
-    async def open_of_lane(self, lane: bytes, after: int, most: int) -> list[Delivery]:
-        """Open deliveries of a lane with a higher sequence number, in order."""
+    async def open_of_lane(self, channel: str, destination: str, lane: bytes, after: int, most: int) -> list[Delivery]:
+        """Open deliveries of a lane with a higher number, in order."""
         ...
 
 
@@ -187,13 +187,14 @@ class Outlet:
         """Read what the store alone holds of a lane."""
         if lane.queue or lane.later <= lane.seen:
             return None
+        channel, destination = self.running.channel.name, self.spec.name
         try:
-            found = await self._host.backlog.open_of_lane(lane.key, lane.seen, REFILL)
+            found = await self._host.backlog.open_of_lane(channel, destination, lane.key, lane.seen, REFILL)
         except StoreUnavailable as error:
-            observe.failed("backlog_not_read", error, channel=self.running.channel.name, destination=self.spec.name)
+            observe.failed("backlog_not_read", error, channel=channel, destination=destination)
             self._pause(lane, STORE_PAUSE_SECONDS)
             return None
-        last = found[-1].place(lane.key) if found else lane.later
+        last = found[-1].seq if found else lane.later
         for delivery in found:
             if stands_still(delivery.state):
                 lane.block(delivery)
@@ -207,8 +208,8 @@ class Outlet:
     def _tell_other_lane(self, lane: Lane, merge: Delivery) -> None:
         """A merge that was read from the store waits in its other lane, too, behind what that lane has to read."""
         other = self.lane(merge.barrier if lane.key == merge.lane else merge.lane)
-        if merge.place(other.key) > other.seen:
-            other.later = max(other.later, merge.place(other.key))
+        if merge.seq > other.seen:
+            other.later = max(other.later, merge.seq)
         self.wake(other)
 
     def _sleep(self, lane: Lane, delivery: Delivery) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache, lru_cache
-from typing import Protocol, runtime_checkable
 
 from engine.errors import Held
 from engine.formats.hl7v2 import Message, Segment, Separators, escape
@@ -22,17 +21,10 @@ UNMAPPED = "The table has no entry for this code; the local code was kept."
 
 #: Longer fields are written anew each time: they are no codes.
 _CACHED_CHARACTERS = 256
+_CACHED_FIELDS = 4096
 
 Applied = tuple[Message, tuple[Finding, ...], dict[str, str]]
 """The message, what a person should know, and the revision of each table used."""
-
-
-@runtime_checkable
-class KnowsSystems(Protocol):
-    """Tables that can say which code systems they map to; without it no code counts as mapped already."""
-
-    def systems(self, table: str) -> frozenset[str]:
-        """The code systems that a table maps to."""
 
 
 def apply_maps(message: Message, rules: Sequence[MapRule], tables: Tables, at: int) -> Applied:
@@ -47,8 +39,10 @@ def apply_maps(message: Message, rules: Sequence[MapRule], tables: Tables, at: i
     for rule in rules:
         revisions[rule.table] = tables.revision(rule.table)
         work = _Work(message, rule, tables, at, findings)
+        number, settled = work.number, work.settled
         for occurrence, segment in enumerate(message.all(work.segment), 1):
-            if raw := segment[work.number]:
+            raw = segment[number]
+            if raw and raw not in settled:
                 work.map(segment, raw, occurrence)
     return message, tuple(findings), revisions
 
@@ -56,7 +50,7 @@ def apply_maps(message: Message, rules: Sequence[MapRule], tables: Tables, at: i
 class _Work:
     """One rule at work on one message."""
 
-    __slots__ = ("at", "findings", "message", "mine", "number", "rule", "segment", "tables")
+    __slots__ = ("at", "findings", "message", "mine", "number", "rule", "segment", "settled", "tables")
 
     def __init__(self, message: Message, rule: MapRule, tables: Tables, at: int, findings: list[Finding]) -> None:
         self.message = message
@@ -65,7 +59,9 @@ class _Work:
         self.at = at
         self.findings = findings
         self.segment, self.number = _field(rule.field)
-        self.mine = _names(tables.systems(rule.table)) if isinstance(tables, KnowsSystems) else frozenset()
+        systems = getattr(tables, "systems", None)  # asking the protocol costs more than the map
+        self.mine = _names(systems(rule.table)) if systems else frozenset()
+        self.settled = _settled(self.mine, message.separators)
 
     def map(self, segment: Segment, raw: str, occurrence: int) -> None:
         """Map every repetition of one field, and write it when something changed."""
@@ -83,9 +79,12 @@ class _Work:
 
     def _repetition(self, raw: str, occurrence: int) -> str:
         parts = raw.split(self.message.separators.component)
-        code = self.message.decode(parts[0]).strip()
         system = parts[2].strip() if len(parts) > 2 else ""
-        if not code or code == '""' or system in self.mine:
+        if system in self.mine:
+            _settle(raw, self.settled)
+            return raw
+        code = self.message.decode(parts[0]).strip()
+        if not code or code == '""':
             return raw
         found = self.tables.lookup(self.rule.table, code, self.at)
         if not isinstance(found, Mapped):
@@ -124,6 +123,19 @@ def _written(raw: str, marks: Separators, code: str, display: str, system: str) 
     old = [*parts, "", ""][:3]
     rest = ["", parts[6], *parts[8:]] if len(parts) > 6 else []
     return marks.component.join([*new, *old, *rest]).rstrip(marks.component)
+
+
+@lru_cache(maxsize=256)
+def _settled(mine: frozenset[str], marks: Separators) -> set[str]:
+    """Fields that hold a code of these systems already, as they were met."""
+    return set()
+
+
+def _settle(raw: str, settled: set[str]) -> None:
+    if len(raw) <= _CACHED_CHARACTERS:
+        if len(settled) >= _CACHED_FIELDS:
+            settled.clear()
+        settled.add(raw)
 
 
 @lru_cache(maxsize=256)

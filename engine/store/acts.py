@@ -27,11 +27,10 @@ END_MESSAGE = (
 HELD_MESSAGE = "SELECT organization, channel FROM message WHERE id = ? AND state = 'held'"
 MESSAGE_STATE = "SELECT state FROM message WHERE id = ?"
 DELIVERY_STATE = "SELECT state FROM delivery WHERE id = ?"
-ADVANCE_LANE = "UPDATE lane SET last = last + 1 WHERE id = ? RETURNING last"
 RESEND = (
-    "INSERT INTO delivery (id, message, channel, destination, lane, seq, barrier, barrier_seq, order_key, rule, state,"
+    "INSERT INTO delivery (id, message, channel, destination, lane, seq, barrier, order_key, rule, state,"
     " open, reason, attempts, attempt, epoch, next_at, changed_at)"
-    " SELECT ?, message, channel, destination, lane, ?, barrier, ?, order_key, ?, 'queued', 1, '', 0, 0, 0, 0, ?"
+    " SELECT ?, message, channel, destination, lane, ?, barrier, order_key, ?, 'queued', 1, '', 0, 0, 0, 0, ?"
     " FROM delivery WHERE id = ?"
 )
 SET_CHANNEL_STATE = (
@@ -108,16 +107,11 @@ def resend_delivery(t: Transaction, number: int, new: int, reason: str, actor: s
         NotFound, Conflict: there is no such delivery, or it is still on its way.
     """
     found = _wanted(t, number, (DeliveryState.DELIVERED, DeliveryState.ENDED))
-    seq = _next_place(t, found.lane)
-    second = _next_place(t, found.barrier) if found.barrier else None
-    t.connection.execute(RESEND, (new, seq, second, f"resent: {reason}", _now(t), number))
+    seq = t.next_number(found.channel, found.destination)
+    t.connection.execute(RESEND, (new, seq, f"resent: {reason}", _now(t), number))
     t.event(found.organization, "resent", number, show_id(new), reason, actor)
     t.event(found.organization, "resent_from", new, show_id(number), reason, actor)
-    resent = _delivery(t, new)
-    t.lanes[found.lane] = seq  # last of all: what the ledger remembers must not outlive an act that failed
-    if second is not None:
-        t.lanes[found.barrier] = second
-    return resent
+    return _delivery(t, new)
 
 
 def set_channel_state(
@@ -226,13 +220,6 @@ def _delivery(t: Transaction, number: int) -> Delivery:
     if found is None:
         raise NotFound(f"no delivery {show_id(number)}")
     return found
-
-
-def _next_place(t: Transaction, lane: bytes) -> int:
-    row = t.connection.execute(ADVANCE_LANE, (lane,)).fetchone()
-    if row is None:
-        raise NotFound("the delivery's lane is missing", advice="Run `interlock balance`.")
-    return int(row[0])
 
 
 def _not_so(t: Transaction, query: str, number: int, wanted: str) -> NotFound | Conflict:

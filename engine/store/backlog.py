@@ -1,6 +1,6 @@
 """The deliveries that are still open: what the worker reads when its memory did not hold them.
 
-Invariant: they come in the order of their places in the lane, merges among them; a read is bounded by its limit.
+Invariant: they come in the order of their delivery numbers, merges among them; a read is bounded by its limit.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from engine.model import Delivery, DeliveryState
 #: A whole delivery; `tries` is the number of its latest attempt.
 COLUMNS = (
     "d.id, d.message, m.organization, d.channel, d.destination, d.lane, d.seq, d.order_key, coalesce(d.barrier, x''),"
-    " d.state, d.attempts, coalesce((SELECT number FROM attempt WHERE id = d.attempt), 0), d.attempt, d.next_at, NULL,"
-    " coalesce(d.barrier_seq, 0)"
+    " d.state, d.attempts, coalesce((SELECT number FROM attempt WHERE id = d.attempt), 0), d.attempt, d.next_at"
 )
 DELIVERY = f"SELECT {COLUMNS} FROM delivery d JOIN message m ON m.id = d.message WHERE d.id = ?"
 LATEST_OF_MESSAGE = (
@@ -24,14 +23,12 @@ LATEST_OF_MESSAGE = (
     " WHERE d.message = ? AND d.destination = ? ORDER BY d.id DESC LIMIT 1"
 )
 OPEN_OF_LANE = (
-    f"SELECT {COLUMNS} FROM lane l CROSS JOIN delivery d CROSS JOIN message m ON m.id = d.message"
-    " WHERE l.id = ? AND d.channel = l.channel AND d.destination = l.destination AND d.lane = l.id AND d.seq > ?"
-    " AND d.open > 0 ORDER BY d.seq LIMIT ?"
+    f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
+    " WHERE d.open > 0 AND d.channel = ? AND d.destination = ? AND d.lane = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
 )
 OPEN_BEHIND_BARRIER = (
     f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
-    " WHERE d.barrier IS NOT NULL AND d.open > 0 AND d.barrier = ? AND d.barrier_seq > ?"
-    " ORDER BY d.barrier_seq LIMIT ?"
+    " WHERE d.barrier IS NOT NULL AND d.open > 0 AND d.barrier = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
 )
 OPEN_OF_DESTINATION = (
     f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
@@ -91,13 +88,15 @@ def delivery_of(connection: sqlite3.Connection, message: int, destination: str) 
     return (_delivery(row[:-1]), row[-1]) if row else None
 
 
-def open_of_lane(connection: sqlite3.Connection, lane: bytes, after: int, most: int) -> list[Delivery]:
-    """Open deliveries of a lane with a place after `after`, in order, the merges that wait in it included."""
-    own = _deliveries(connection, OPEN_OF_LANE, (lane, after, most))
+def open_of_lane(
+    connection: sqlite3.Connection, channel: str, destination: str, lane: bytes, after: int, most: int
+) -> list[Delivery]:
+    """Open deliveries of a lane with a number above `after`, in order, the merges that wait in it included."""
+    own = _deliveries(connection, OPEN_OF_LANE, (channel, destination, lane, after, most))
     merges = _deliveries(connection, OPEN_BEHIND_BARRIER, (lane, after, most))
     if not merges:
         return own
-    return sorted(own + merges, key=lambda one: one.place(lane))[:most]
+    return sorted(own + merges, key=lambda one: one.seq)[:most]
 
 
 def open_of_destination(

@@ -1,7 +1,7 @@
 """One commit: many operations of the path become rows, events and answers together.
 
-Invariant: what this module remembers between commits (receipt numbers, lane sequences, chain heads) changes only
-after COMMIT has returned. A failed commit leaves no trace, in the database or in memory.
+Invariant: what this module remembers between commits (numbers given out, chain heads) changes only after COMMIT has
+returned. A failed commit leaves no trace, in the database or in memory.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import orjson
 
 from engine.errors import Conflict, Reply, StoreUnavailable
 from engine.failpoints import failpoints
-from engine.ids import time_of
+from engine.ids import earliest, time_of
 from engine.lineage import Seen, Standing, judge
-from engine.model import Delivery, DeliveryState, Kept, MessageState, Verdict
+from engine.model import DeliveryState, Kept, MessageState, Verdict
 from engine.ports import Clock
 from engine.store import sql
 from engine.store.operations import Act, Claim, ItemRow, Keep, PutAside, Settle, seal_together
-from engine.store.rows import write_rows
+from engine.store.rows import read_rows, write_rows
 
-LANES_REMEMBERED = 100_000
 OPEN = {
     DeliveryState.QUEUED: 1,
     DeliveryState.CLAIMED: 1,
@@ -46,10 +45,10 @@ class Ledger:
         self.clock = clock
         self.writer = writer
         self.epoch = epoch
-        self.receipts: dict[str, int] = dict(
-            connection.execute("SELECT channel, last FROM receipt WHERE writer = ?", (writer,))
-        )
-        self.lanes: dict[bytes, int] = {}
+        self.numbers: dict[tuple[str, str], int] = {
+            (channel, destination): last
+            for channel, destination, last in connection.execute(sql.LAST_NUMBERS, (writer,))
+        }
         self.heads: dict[str, tuple[int, bytes]] = {
             organization: (seq, head) for organization, seq, head in connection.execute(sql.HEADS, (writer,))
         }
@@ -82,15 +81,13 @@ class Transaction:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.connection = ledger.connection
-        self.receipts: dict[str, int] = {}
-        self.lanes: dict[bytes, int] = {}
-        self.lane_rows: dict[bytes, tuple[bytes, str, str, int]] = {}
+        self.numbers: dict[tuple[str, str], int] = {}
         self.events: dict[str, list[tuple[Any, ...]]] = {}
         self.subjects: list[tuple[int, str]] = []
         self.heads: dict[str, tuple[int, bytes]] = {}
 
     def commit(self, operations: Sequence[Any]) -> list[Any]:
-        """Run every operation, write the events' links, commit."""
+        """Run every operation, write the numbers given out and the events' links, commit."""
         kinds: dict[type, list[int]] = {}
         for position, operation in enumerate(operations):
             kinds.setdefault(type(operation), []).append(position)
@@ -103,6 +100,7 @@ class Transaction:
                 if positions:
                     for position, result in zip(positions, run(self, [operations[p] for p in positions]), strict=True):
                         results[position] = result
+            self._write_numbers()
             self._write_links()
             failpoints(COMMIT_POINTS[kind][0] for kind in kinds)
             self.connection.execute("COMMIT")
@@ -119,12 +117,20 @@ class Transaction:
         if rare:
             self.subjects.append((subject, organization))
 
+    def next_number(self, channel: str, destination: str = "") -> int:
+        """The next delivery number of a destination, or receipt number of a channel."""
+        key = channel, destination
+        last = self.numbers.get(key)
+        if last is None:
+            last = self.ledger.numbers.get(key, 0)
+        self.numbers[key] = last + 1
+        return last + 1
+
     # keep
 
     def keep(self, operations: list[Keep]) -> list[Kept]:
-        """Judge duplicates, number receipts and lanes, add the rows."""
+        """Judge duplicates, number messages and deliveries, add the rows."""
         seen = self._seen(operations)
-        self._learn_lanes(operations)
         messages: list[tuple[Any, ...]] = []
         payloads: list[tuple[int, bytes]] = []
         keys: list[tuple[Any, ...]] = []
@@ -137,10 +143,6 @@ class Transaction:
         write_rows(self.connection, sql.ADD_PAYLOAD, payloads)
         write_rows(self.connection, sql.ADD_RECEIPT_KEY, keys)
         write_rows(self.connection, sql.ADD_DELIVERY, deliveries)
-        write_rows(self.connection, sql.SET_LANE, tuple(self.lane_rows.values()))
-        writer = self.ledger.writer
-        numbers = [(channel, writer, last) for channel, last in self.receipts.items()]
-        self.connection.executemany(sql.SET_RECEIPT, numbers)
         return results
 
     def _keep_one(
@@ -154,7 +156,7 @@ class Transaction:
     ) -> Kept:
         receipt = operation.receipt
         state, verdict, original = self._judge_replay(operation, self._judge(operation, seen))
-        number = self._next_receipt(receipt.channel)
+        number = self.next_number(receipt.channel)
         payload = operation.payload
         kept: tuple[Any, ...] = ()
         if state is MessageState.DUPLICATE:
@@ -162,11 +164,10 @@ class Transaction:
                 payload = None
         elif state is receipt.state:
             kept = self._add_deliveries(operation, deliveries)
-            if operation.sent_as is not None and operation.content is not None:
-                keys.append((operation.sent_as, operation.content, receipt.id, verdict.reply.value, verdict.code))
-                seen.setdefault(operation.sent_as, {})[operation.content] = Seen(
-                    receipt.id, verdict.reply.value, verdict.code
-                )
+            if operation.sent_as is not None:
+                answered = Seen(receipt.id, verdict.reply.value, verdict.code)
+                keys.append((operation.sent_as, operation.content, receipt.id, answered.reply, answered.code))
+                seen.setdefault(operation.sent_as, {})[operation.content] = answered
         else:
             payload = None
         if payload is not None:
@@ -176,8 +177,7 @@ class Transaction:
             (
                 receipt.id, receipt.organization, receipt.channel, self.ledger.writer, number,
                 state.value, verdict.code, identity.type if identity else "", receipt.size, operation.digest,
-                operation.control, operation.sent_as, operation.content, operation.patient, original, receipt.revision,
-                receipt.at,
+                operation.sent_as, operation.content, operation.patient, original, receipt.revision, receipt.at,
             )
         )  # fmt: skip
         self.event(receipt.organization, state.value, receipt.id, number, verdict.code, rare=not kept)
@@ -185,16 +185,17 @@ class Transaction:
 
     def _judge(self, operation: Keep, seen: dict[bytes, dict[bytes, Seen]]) -> tuple[MessageState, Verdict, int | None]:
         receipt = operation.receipt
-        if operation.sent_as is None or operation.content is None:
+        if operation.sent_as is None or not receipt.window:
             return receipt.state, receipt.verdict, receipt.original or None
-        answered = seen.get(operation.sent_as)
-        if receipt.original and answered:  # a replay is no duplicate of the message that it replaces
+        answered = seen.get(operation.sent_as, {})
+        if receipt.original:  # a replay is no duplicate of the message that it replaces
             answered = {content: one for content, one in answered.items() if one.message != receipt.original}
         standing, earlier = judge(operation.content, answered, receipt.strict)
         if standing is Standing.DUPLICATE and earlier is not None:
             return MessageState.DUPLICATE, _stored_answer(earlier), earlier.message
         if standing is Standing.CONFLICT:
-            return MessageState.REFUSED, _conflict(receipt.at, receipt.id), None
+            latest = max(earlier.message for earlier in answered.values())
+            return MessageState.REFUSED, _conflict(receipt.at, receipt.id), latest
         if standing is Standing.REUSED:
             self.event(receipt.organization, Standing.REUSED.value, receipt.id)
         return receipt.state, receipt.verdict, receipt.original or None
@@ -214,61 +215,33 @@ class Transaction:
         return MessageState.REFUSED, verdict, receipt.original
 
     def _seen(self, operations: list[Keep]) -> dict[bytes, dict[bytes, Seen]]:
-        """Every answer stored under the batch's control keys, within each message's window."""
-        wanted = {operation.sent_as: operation for operation in operations if operation.sent_as is not None}
+        """By key and content: the answers within each message's window that decide what it is."""
+        wanted = [
+            (o.sent_as, o.content, earliest(o.receipt.at - o.receipt.window), o.receipt.original)
+            for o in operations
+            if o.sent_as is not None and o.receipt.window
+        ]
         found: dict[bytes, dict[bytes, Seen]] = {}
-        if not wanted:
-            return found
-        query = sql.SEEN.format(marks=_marks(len(wanted)))
-        for control, content, message, reply, code in self.connection.execute(query, tuple(wanted)):
-            receipt = wanted[control].receipt
-            if time_of(message) + receipt.window > receipt.at:
-                found.setdefault(control, {})[content] = Seen(message, reply, code)
+        for sent_as, content, message, reply, code in read_rows(self.connection, sql.SEEN, wanted):
+            found.setdefault(sent_as, {})[content] = Seen(message, reply, code)
         return found
 
     def _digest_of(self, message: int | None) -> bytes | None:
         row = self.connection.execute(sql.DIGEST_OF, (message,)).fetchone()
         return row[0] if row else None
 
-    def _next_receipt(self, channel: str) -> int:
-        number = self.receipts.get(channel)
-        if number is None:
-            number = self.ledger.receipts.get(channel, 0)
-        self.receipts[channel] = number + 1
-        return number + 1
-
-    def _learn_lanes(self, operations: list[Keep]) -> None:
-        """Read the last sequence number of every lane of the batch that is not in memory."""
-        known = self.ledger.lanes
-        unknown = {d.lane for operation in operations for d in operation.deliveries if d.lane not in known}
-        unknown |= {d.barrier for o in operations for d in o.deliveries if d.barrier and d.barrier not in known}
-        if unknown:
-            self.lanes = dict.fromkeys(unknown, 0)
-            query = sql.LANE_LAST.format(marks=_marks(len(unknown)))
-            self.lanes.update(self.connection.execute(query, tuple(unknown)))
-
     def _add_deliveries(self, operation: Keep, rows: list[tuple[Any, ...]]) -> tuple[Any, ...]:
         at = operation.receipt.at
         for delivery, rule in zip(operation.deliveries, operation.rules, strict=True):
-            delivery.seq = self._next_place(delivery.lane, delivery)
-            if delivery.barrier:
-                delivery.barrier_seq = self._next_place(delivery.barrier, delivery)
+            delivery.seq = self.next_number(delivery.channel, delivery.destination)
             rows.append(
                 (
                     delivery.id, delivery.message, delivery.channel, delivery.destination, delivery.lane, delivery.seq,
-                    delivery.barrier or None, delivery.barrier_seq or None, delivery.order_key, rule,
-                    delivery.state.value, OPEN[delivery.state], "", 0, 0, 0, 0, at,
+                    delivery.barrier or None, delivery.order_key, rule, delivery.state.value, OPEN[delivery.state],
+                    "", 0, 0, 0, 0, at,
                 )
             )  # fmt: skip
         return operation.deliveries
-
-    def _next_place(self, lane: bytes, delivery: Delivery) -> int:
-        last = self.lanes.get(lane)
-        if last is None:
-            last = self.ledger.lanes[lane]
-        self.lanes[lane] = last + 1
-        self.lane_rows[lane] = (lane, delivery.channel, delivery.destination, last + 1)
-        return last + 1
 
     # claim, settle, put aside
 
@@ -346,17 +319,24 @@ class Transaction:
     def _act_one(self, operation: Act) -> Any:
         self.connection.execute("SAVEPOINT act")
         events, subjects = {k: len(v) for k, v in self.events.items()}, len(self.subjects)
+        numbers = dict(self.numbers)
         try:
             result = operation.run(self)
         except Exception as error:
             self.connection.execute("ROLLBACK TO act")
             self.events = {k: v[: events.get(k, 0)] for k, v in self.events.items()}
             del self.subjects[subjects:]
+            self.numbers = numbers
             result = error if not isinstance(error, sqlite3.Error) else StoreUnavailable("running a command")
         self.connection.execute("RELEASE act")
         return result
 
     # the end of the transaction
+
+    def _write_numbers(self) -> None:
+        writer = self.ledger.writer
+        rows = [(channel, destination, writer, last) for (channel, destination), last in self.numbers.items()]
+        self.connection.executemany(sql.SET_LAST_NUMBER, rows)
 
     def _write_links(self) -> None:
         """One link a batch and organization: hash(previous hash, place in the chain, body)."""
@@ -380,10 +360,7 @@ class Transaction:
 
     def _remember(self) -> None:
         ledger = self.ledger
-        if len(ledger.lanes) > LANES_REMEMBERED:
-            ledger.lanes.clear()
-        ledger.lanes.update(self.lanes)
-        ledger.receipts.update(self.receipts)
+        ledger.numbers.update(self.numbers)
         ledger.heads.update(self.heads)
 
 
@@ -422,10 +399,6 @@ def _stored_answer(earlier: Seen) -> Verdict:
 def _conflict(at: int, message: int) -> Verdict:
     text = "this control id was used before with other content"
     return Verdict(Reply.ERROR, Conflict.code, text, "MSH-10", message=message, at=at)
-
-
-def _marks(count: int) -> str:
-    return ",".join("?" * count)
 
 
 _STEPS: tuple[tuple[type, Any], ...] = (

@@ -15,12 +15,12 @@ from engine.store.batch import chain_hash
 _MESSAGE_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in MessageState)
 _DELIVERY_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in DeliveryState)
 
-RECEIVED = "SELECT channel, sum(last), sum(last * (last + 1) / 2) FROM receipt GROUP BY channel"
+_LAST = "sum(last), sum(last * (last + 1) / 2) FROM counter"
+RECEIVED = f"SELECT channel, {_LAST} WHERE destination = '' GROUP BY channel"
 MESSAGES = f"SELECT channel, count(*), sum(receipt), {_MESSAGE_SUMS} FROM message GROUP BY channel"
-ACCEPTED = "SELECT channel, destination, sum(last) FROM lane GROUP BY channel, destination"
+ACCEPTED = f"SELECT channel, destination, {_LAST} WHERE destination <> '' GROUP BY channel, destination"
 DELIVERIES = (
-    f"SELECT channel, destination, count(*), count(barrier_seq), {_DELIVERY_SUMS} FROM delivery"
-    " GROUP BY channel, destination"
+    f"SELECT channel, destination, count(*), sum(seq), {_DELIVERY_SUMS} FROM delivery GROUP BY channel, destination"
 )
 
 #: What no row may lack: (what is wrong, how many rows show it). A duplicate keeps its bytes where they differ.
@@ -76,13 +76,13 @@ def messages(connection: sqlite3.Connection) -> dict[str, tuple[int, int, dict[M
     }
 
 
-def accepted(connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
-    """By channel and destination: how many places its lanes have given out."""
-    return {(channel, name): last for channel, name, last in connection.execute(ACCEPTED)}
+def accepted(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
+    """By channel and destination: how many delivery numbers were given out, and what they add up to."""
+    return {(channel, name): (last, total) for channel, name, last, total in connection.execute(ACCEPTED)}
 
 
 def deliveries(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int, dict[DeliveryState, int]]]:
-    """By channel and destination: rows, second places that merges among them take, and rows by state."""
+    """By channel and destination: rows, the sum of their delivery numbers, and rows by state."""
     return {
         (row[0], row[1]): (row[2], row[3], dict(zip(DeliveryState, row[4:], strict=True)))
         for row in connection.execute(DELIVERIES)

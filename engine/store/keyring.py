@@ -9,7 +9,11 @@ from __future__ import annotations
 import sqlite3
 from typing import Protocol
 
+from engine.model import Receipt
 from engine.store import sealing
+
+HALF = 8
+"""Bytes of each half of a receipt key."""
 
 READ_KEYS = "SELECT organization, id, wrapped FROM key"
 
@@ -39,8 +43,20 @@ def read_keys(connection: sqlite3.Connection, master: bytes) -> dict[str, sealin
 
 
 def control_key(keys: sealing.OrganizationKeys, control_id: str) -> bytes:
-    """The search key of a control id (MSH-10)."""
-    return keys.index("control\n" + control_id)
+    """The search key of a control id (MSH-10): eight bytes, with which the keys of its messages begin."""
+    return keys.index("control\n" + control_id)[:HALF]
+
+
+def receipt_key(keys: sealing.OrganizationKeys, receipt: Receipt, content: bytes) -> bytes:
+    """What a sender called this message: half its control id, half channel and MSH-3 to MSH-6.
+
+    A message without a control id is called by its content: it is a duplicate of the same content only.
+    """
+    identity = receipt.identity
+    control = identity.control_id if identity else ""
+    names = (*identity.sender, *identity.receiver) if identity else ("unknown",)
+    sender = keys.index("\n".join(("sender", receipt.channel, *names)))
+    return (control_key(keys, control) if control else content[:HALF]) + sender[:HALF]
 
 
 def patient_key(keys: sealing.OrganizationKeys, identifier: str) -> bytes:

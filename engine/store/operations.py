@@ -45,13 +45,12 @@ def seal_together(operations: Iterable[Any]) -> None:
 
 @dataclass(slots=True)
 class Keep:
-    """Keep a message: the commit decides whether it is a duplicate and numbers its lanes."""
+    """Keep a message: the commit decides whether it is a duplicate and gives the numbers."""
 
     future: Future[Kept]
     receipt: Receipt
-    control: bytes | None  # of the control id alone: for search
-    sent_as: bytes | None  # of channel, MSH-3 to MSH-6 and MSH-10: for duplicates
-    content: bytes | None
+    sent_as: bytes | None  # None: nobody will look for it, neither as a duplicate nor by its control id
+    content: bytes
     patient: bytes | None
     digest: bytes
     payload: Payload | None  # None: only the fact is kept

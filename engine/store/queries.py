@@ -42,7 +42,6 @@ class DeliveryRow:
     lane: bytes
     seq: int
     barrier: bytes | None
-    barrier_seq: int | None
     rule: str
     state: str
     reason: str

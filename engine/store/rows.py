@@ -6,7 +6,7 @@ Invariant: a statement comes in at most `MOST_ROWS` sizes, so that each is prepa
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -22,6 +22,14 @@ def write_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[tu
         values = tuple(chain.from_iterable(chunk))
         changed += connection.execute(_sized(statement, len(chunk), len(chunk[0])), values).rowcount
     return changed
+
+
+def read_rows(connection: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    """Run a query with {rows} in it for all rows; yields what it finds."""
+    for start in range(0, len(rows), MOST_ROWS):
+        chunk = rows[start : start + MOST_ROWS]
+        values = tuple(chain.from_iterable(chunk))
+        yield from connection.execute(_sized(statement, len(chunk), len(chunk[0])), values)
 
 
 @cache

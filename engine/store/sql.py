@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 # keep
-SEEN = "SELECT control, content, message, reply, code FROM receipt_key WHERE control IN ({marks})"
-LANE_LAST = "SELECT id, last FROM lane WHERE id IN ({marks})"
+#: Of rows (key, content, first id in the window, message that is replayed): the answers to the same content, and one to
+#: other content, for a sender may use one control id for ever.
+SEEN = (
+    "SELECT k.sent_as, k.content, k.message, k.reply, k.code FROM (VALUES {rows}) AS new CROSS JOIN receipt_key AS k"
+    " ON k.sent_as = new.column1 AND k.message >= new.column3 AND k.content IN (new.column2, (SELECT content"
+    " FROM receipt_key WHERE sent_as = new.column1 AND message >= new.column3 AND message <> new.column4 LIMIT 1))"
+    " ORDER BY k.message"
+)
 END_REPLAYED = "UPDATE message SET state = 'ended', reason = 'replayed', changed_at = ? WHERE id = ? AND state = 'held'"
 DIGEST_OF = "SELECT digest FROM message WHERE id = ?"
 ADD_MESSAGE = "INSERT INTO message VALUES {rows}"
 ADD_PAYLOAD = "INSERT INTO payload VALUES {rows}"
-ADD_RECEIPT_KEY = "INSERT OR REPLACE INTO receipt_key VALUES {rows}"
+ADD_RECEIPT_KEY = "INSERT INTO receipt_key VALUES {rows}"
 ADD_DELIVERY = (
-    "INSERT INTO delivery (id, message, channel, destination, lane, seq, barrier, barrier_seq, order_key, rule, state,"
+    "INSERT INTO delivery (id, message, channel, destination, lane, seq, barrier, order_key, rule, state,"
     " open, reason, attempts, attempt, epoch, next_at, changed_at) VALUES {rows}"
-)
-SET_LANE = (
-    "INSERT INTO lane (id, channel, destination, last) VALUES {rows}"
-    " ON CONFLICT (id) DO UPDATE SET last = excluded.last"
-)
-SET_RECEIPT = (
-    "INSERT INTO receipt (channel, writer, last) VALUES (?, ?, ?)"
-    " ON CONFLICT (channel, writer) DO UPDATE SET last = excluded.last"
 )
 
 # claim: rows are (attempt, epoch, at, delivery, attempt before)
@@ -51,6 +49,13 @@ SET_OUTCOME = (
 PUT_ASIDE = (
     "UPDATE delivery SET state = ?, open = 2, reason = ?, changed_at = ?"
     " WHERE id = ? AND state IN ('queued', 'in doubt')"
+)
+
+# numbers: those of a channel's receipts have the destination ''
+LAST_NUMBERS = "SELECT channel, destination, last FROM counter WHERE writer = ?"
+SET_LAST_NUMBER = (
+    "INSERT INTO counter (channel, destination, writer, last) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (channel, destination, writer) DO UPDATE SET last = excluded.last"
 )
 
 # items and events

@@ -27,7 +27,7 @@ from engine.ports import Clock
 from engine.secret_files import unwritable
 from engine.store import backlog, migrate, sealing
 from engine.store.batch import Ledger
-from engine.store.keyring import control_key, patient_key, read_keys
+from engine.store.keyring import patient_key, read_keys, receipt_key
 from engine.store.operations import Act, Claim, ItemRow, Keep, Payload, PutAside, Settle
 from engine.store.sealing import place
 from engine.store.writer import GroupCommit
@@ -107,9 +107,9 @@ class SqliteStore:
         """The latest delivery of a message to a destination and the reason of its state, or None."""
         return await self.read(lambda connection: backlog.delivery_of(connection, message, destination))
 
-    async def open_of_lane(self, lane: bytes, after: int, most: int) -> list[Delivery]:
-        """Open deliveries of a lane with a higher sequence number, in order: what the worker's memory did not hold."""
-        return await self.read(lambda connection: backlog.open_of_lane(connection, lane, after, most))
+    async def open_of_lane(self, channel: str, destination: str, lane: bytes, after: int, most: int) -> list[Delivery]:
+        """Open deliveries of a lane with a higher number, in order: what the worker's memory did not hold."""
+        return await self.read(lambda c: backlog.open_of_lane(c, channel, destination, lane, after, most))
 
     async def act(self, run: Callable[[Any], T]) -> T:
         """Run a rare command inside the next commit, alone undone when it raises."""
@@ -124,10 +124,7 @@ class SqliteStore:
         Raises:
             StoreUnavailable: the disk cannot be read now.
         """
-        try:
-            return await self._loop.run_in_executor(self._reader, lambda: query(self._read_connection()))
-        except sqlite3.OperationalError as error:
-            raise StoreUnavailable(f"reading: {error.sqlite_errorname}", code="store_unreadable") from error
+        return await self._loop.run_in_executor(self._reader, self._read, query)
 
     # keys and sealed values
 
@@ -186,21 +183,15 @@ class SqliteStore:
     def _keep_operation(self, receipt: Receipt) -> Keep:
         keys = self._keys[receipt.organization]
         identity = receipt.identity
-        control = sent_as = patient = None
-        if identity is not None:
-            control = control_key(keys, identity.control_id) if identity.control_id else None
-            patient = patient_key(keys, identity.patients[0].value) if identity.patients else None
-        content = None
-        if receipt.window:
-            sent_as = keys.index(_sent_as(receipt))
-            content = keys.digest(receipt.canonical)
+        content = keys.digest(receipt.canonical)
+        named = identity is not None and identity.control_id
+        sent_as = receipt_key(keys, receipt, content) if named or receipt.window else None
+        patient = patient_key(keys, identity.patients[0].value) if identity and identity.patients else None
         payload = self._payload(receipt.organization, receipt.raw, receipt.id, "raw") if receipt.raw else None
-        digest = hashlib.sha256(receipt.raw).digest() if receipt.raw else keys.digest(receipt.canonical)
+        digest = hashlib.sha256(receipt.raw).digest() if receipt.raw else content
         deliveries = tuple(self._delivery(receipt, index, keys) for index in range(len(receipt.routes)))
         rules = tuple(route.rule for route in receipt.routes)
-        return Keep(
-            self._loop.create_future(), receipt, control, sent_as, content, patient, digest, payload, deliveries, rules
-        )
+        return Keep(self._loop.create_future(), receipt, sent_as, content, patient, digest, payload, deliveries, rules)
 
     def _payload(self, organization: str, data: bytes, owner: int, field: str) -> Payload:
         return Payload(self._keys[organization], data, place(organization, owner, field))
@@ -268,6 +259,17 @@ class SqliteStore:
         query = "SELECT max(coalesce((SELECT max(id) FROM {0}), 0)) FROM (SELECT 1)"
         tables = ("message", "delivery", "attempt", "item")
         return max(int(self._connection.execute(query.format(table)).fetchone()[0]) for table in tables)
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return query(self._read_connection())
+        except sqlite3.ProgrammingError:
+            raise
+        except sqlite3.DatabaseError as error:  # a connection that met a failing disk may not recover: the next is new
+            if self._reading is not None:
+                self._reading.close()
+                self._reading = None
+            raise StoreUnavailable(f"reading: {error.sqlite_errorname}", code="store_unreadable") from error
 
     def _read_connection(self) -> sqlite3.Connection:
         if self._reading is None:
@@ -359,12 +361,3 @@ def lock_folder(folder: Path) -> int:
             advice="Use the running server's commands, or stop it first.",
         ) from None
     return handle
-
-
-def _sent_as(receipt: Receipt) -> str:
-    """What a sender called this message: the key under which its answer is stored."""
-    identity = receipt.identity
-    if identity is None or not identity.control_id:
-        return f"{receipt.channel}\nunnamed"
-    names = (*identity.sender, *identity.receiver, identity.control_id)
-    return "\n".join((receipt.channel, *names))

@@ -25,7 +25,7 @@ from mappings.hl7v2_fhir.resources.order import Numbers, service_request
 from mappings.hl7v2_fhir.resources.patient import encounter, patient
 from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
 from mappings.hl7v2_fhir.resources.specimen import source, specimen
-from mappings.hl7v2_fhir.structure import Noted, Order, Person, structure
+from mappings.hl7v2_fhir.structure import Noted, Order, Person, kind_of, structure
 from mappings.hl7v2_fhir.vocabulary import STANDARD, Json
 
 CONTENT_TYPE = "application/fhir+json"
@@ -52,15 +52,14 @@ def transaction(parsed: Message, tables: Tables, context: Conversion) -> Convert
         payload=orjson.dumps(_bundle(reading)),
         content_type=CONTENT_TYPE,
         findings=tuple(reading.findings),
-        tables={name: revision for name, revision in reading.dialect.revisions.items() if revision},
+        tables=dict(reading.dialect.revisions),
         resources=_count(reading),
     )
 
 
 def refuse_other_types(message: Message) -> None:
     """Hold a message that is not a result."""
-    kind = message.segments[0].components(9)[0]
-    if kind not in SUPPORTED:
+    if kind_of(message) not in SUPPORTED:
         raise Held(
             "this type of message has no conversion to FHIR yet",
             code="not_convertible",
@@ -78,7 +77,7 @@ def _bundle(reading: Reading) -> Json:
     found["type"] = "transaction"
     if made := instant(reading, reading.header[7]):
         found["timestamp"] = made
-    found["entry"] = reading.entries
+    found["entry"] = [orjson.Fragment(entry) if type(entry) is str else entry for entry in reading.entries.values()]
     return found
 
 

@@ -15,7 +15,7 @@ _LENGTHS = (4, 6, 8, 10, 12, 14)
 
 def offset_of(text: str) -> str:
     """The offset at the end of a time stamp as FHIR writes it; "" when there is none."""
-    return _split(text)[1] or ""
+    return "" if text.isdigit() else _split(text)[1] or ""
 
 
 def read_stamp(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str]:
@@ -27,6 +27,12 @@ def read_stamp(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[s
         if known and minutes <= "59" and seconds <= "59" and len(seconds) == 2:
             return f"{known[0]}{minutes}:{seconds}{known[1]}", ""
     return _read_any(text, message_offset, zone)
+
+
+def read_day(text: str) -> tuple[str, str]:
+    """A FHIR date of the day, and no more, of a stamp, and the code of what is wrong."""
+    day = _day(text[:8]) if text.isdigit() and len(text) > 7 and text.isascii() else ""
+    return (day, "") if day else _read_any(text[:8], "", None)
 
 
 @lru_cache(maxsize=4096)

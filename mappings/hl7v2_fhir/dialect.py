@@ -44,7 +44,8 @@ class Dialect:
         self.sender = key.sender
         self.tables = tables
         self.at = at
-        self.revisions = {"code-systems": key.code_systems, "authorities": key.authorities}
+        revisions = {"code-systems": key.code_systems, "authorities": key.authorities}
+        self.revisions = {name: revision for name, revision in revisions.items() if revision}
         self.caches: dict[Callable[..., Any], dict[Any, Any]] = {}
         self.patterns: dict[str, Any] = {}
         self.systems: dict[str, str] = {}
@@ -119,7 +120,7 @@ class Dialect:
         return configured or (f"{scoped}:{quote(name, safe='')}" if name else scoped)
 
     def _lookup(self, table: str, code: str) -> str:
-        if not code or not self.revisions[table]:
+        if not code or table not in self.revisions:
             return ""
         answer = self.tables.lookup(table, code, self.at)
         return answer.code if isinstance(answer, Mapped) else ""

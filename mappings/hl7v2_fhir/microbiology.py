@@ -15,7 +15,7 @@ from mappings.hl7v2_fhir.structure import Order
 from mappings.hl7v2_fhir.vocabulary import Json
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Member:
     order: Order
     request: Json
@@ -29,6 +29,7 @@ class Family:
         self._reading = reading
         self._members: list[_Member] = []
         self._by_number: dict[tuple[str, str], _Member] = {}
+        self._later: dict[str, dict[str, list[Json]]] = {}
 
     def add(self, order: Order, numbers: Numbers, request: Json, results: list[Json]) -> None:
         """Remember an order that has been written."""
@@ -45,6 +46,8 @@ class Family:
             numbers = parent_numbers(self._reading, child.order)
             if numbers:
                 self._join(child, numbers)
+        for url, references in self._later.items():
+            self._reading.add(url, references)
 
     def _join(self, child: _Member, numbers: list[Json]) -> None:
         request = self._reading.resources[child.request["reference"]]
@@ -64,12 +67,16 @@ class Family:
         if organism is None:
             reading.find("parent_not_found", f"OBR[{child.order.number}]-26")
             return
-        members = reading.resources[organism["reference"]].setdefault("hasMember", [])
+        members = self._added(organism, "hasMember")
         for result in child.results:
             resource = reading.resources[result["reference"]]
             if resource["resourceType"] == "Observation" and result != organism and result not in members:
                 members.append(result)
-                resource.setdefault("derivedFrom", []).append(organism)
+                self._added(result, "derivedFrom").append(organism)
+
+    def _added(self, result: Json, name: str) -> list[Json]:
+        """The references that a result gets beside what it was written with."""
+        return self._later.setdefault(result["reference"], {}).setdefault(name, [])
 
     def _result(self, parent: _Member, raw: str) -> Json | None:
         """The parent's result that OBR-26 (PRL) names: same code, same sub-id."""

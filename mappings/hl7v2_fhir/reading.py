@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+from orjson import dumps
+
 from engine.formats.hl7v2 import Message
 from engine.model import Finding
 from engine.ports import Conversion, Tables
@@ -40,13 +42,15 @@ class Reading:
         self.zone = ZoneInfo(context.timezone) if context.timezone else None
         self.message_offset = offset_of(self.part(header[7]))
         self.findings: list[Finding] = []
-        self.entries: list[Json] = []
+        self.entries: dict[str, Json | str] = {}  # text is JSON already
         self.resources: dict[str, Json] = {}
         self.times: dict[str, tuple[str, str]] = {}
+        self.people: dict[str, list[Json]] = {}
         self.actors: dict[tuple[str, ...], list[Json]] = {}
         self.counts: dict[str, int] = {}
         self.scopes: dict[tuple[str, ...], Scope] = {}
         self.meta: Json | None = _tags(self.part(header[11]))
+        self.mark = members({"meta": self.meta}) if self.meta else ""
 
     def part(self, raw: str) -> str:
         """The first component of a field's first repetition, decoded."""
@@ -118,8 +122,29 @@ class Reading:
             if self.meta is not None:
                 resource["meta"] = self.meta
             request = {"method": "PUT", "url": url}
-            self.entries.append({"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request})
+            self.entries[url] = {"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request}
         return {"reference": url}
+
+    def put_text(self, kind: str, key: str, text: str, known: Json) -> Json:
+        """Add a resource whose members are JSON text already; `known` is what is asked of it later."""
+        url = f"{kind}/{key}"
+        if url not in self.resources:
+            self.resources[url] = known
+            self.entries[url] = (
+                f'{{"fullUrl":"urn:uuid:{key}","resource":{{"resourceType":"{kind}","id":"{key}"{text}{self.mark}}},'
+                f'"request":{{"method":"PUT","url":"{url}"}}}}'
+            )
+        return {"reference": url}
+
+    def add(self, url: str, later: Json) -> None:
+        """Add members to a resource that was put as text."""
+        resource, request, rest = str(self.entries[url]).rpartition('},"request":{')
+        self.entries[url] = resource + members(later) + request + rest
+
+
+def members(element: Json) -> str:
+    """The members of an element as JSON text, a comma before each."""
+    return "," + dumps(element).decode()[1:-1] if element else ""
 
 
 def compact(resource: Json) -> Json:

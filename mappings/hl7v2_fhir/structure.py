@@ -150,9 +150,15 @@ class _Walk:
                     person.notes += orc.notes
 
 
+def kind_of(message: Message) -> str:
+    """The type of a message, MSH-9.1."""
+    whole = message.segments[0][9]
+    return whole[:3] if whole[3:4] == message.separators.component else message.segments[0].components(9)[0]
+
+
 def structure(message: Message) -> list[Person]:
     """The patients of a result message with all that belongs to them."""
-    walk = _Walk(specimen_first=message.segments[0].components(9)[0] == "OUL")
+    walk = _Walk(specimen_first=kind_of(message) == "OUL")
     counts = dict.fromkeys(_GROUPS, 0)
     results = 0
     for segment in message.segments:

@@ -63,7 +63,7 @@ def test_kept_bytes_come_back_also_after_a_restart(play: Callable[..., Any]) -> 
     play(first, second)
 
 
-def test_a_lane_is_numbered_without_gaps_over_restarts(play: Callable[..., Any]) -> None:
+def test_deliveries_are_numbered_without_gaps_over_restarts(play: Callable[..., Any]) -> None:
     async def three(store: SqliteStore) -> list[int]:
         kept = await asyncio.gather(*(keep(store, str(store.ids.next())) for _ in range(3)))
         return [one.deliveries[0].seq for one in kept]
@@ -89,6 +89,8 @@ def test_a_control_id_with_other_content_is_delivered_unless_its_sender_is_stric
         strict = await keep(store, "1", text="three", strict=True)
         assert strict.state is MessageState.REFUSED and strict.verdict.reply is Reply.ERROR
         assert not strict.deliveries
+        row = await store.read(lambda c: queries.message(c, strict.verdict.message))
+        assert row is not None and row.original is not None
 
     play(work)
 
@@ -98,6 +100,46 @@ def test_a_duplicate_is_one_within_its_window_only(play: Callable[..., Any]) -> 
         await keep(store, "1", window=1_000_000)
         later = receipt(store, "1", window=1_000_000, at=store.now() + 2_000_000)
         assert (await store.keep(later)).state is MessageState.ACCEPTED
+
+    play(work)
+
+
+def test_where_the_window_is_zero_nothing_is_a_duplicate(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> list[MessageState]:
+        first, second = await asyncio.gather(keep(store, "1", window=0), keep(store, "1", window=0))
+        return [first.state, second.state, (await keep(store, "1", window=0, strict=True)).state]
+
+    assert play(work) == [MessageState.ACCEPTED] * 3
+
+
+def test_a_message_without_a_control_id_is_a_duplicate_of_its_content_only(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> list[str]:
+        return [(await keep(store, "", text=text, strict=True)).state.value for text in ("one", "two", "one")]
+
+    assert play(work) == ["accepted", "accepted", "duplicate"]
+
+
+def test_the_latest_answer_to_a_content_is_repeated_among_many(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        await keep(store, "1", text="one", window=1000)
+        for number in range(5):
+            await keep(store, "1", text=f"other {number}")
+        again = await keep(store, "1", text="one", window=1000)
+        assert again.state is MessageState.ACCEPTED
+        resent = await asyncio.gather(keep(store, "1", text="one"), keep(store, "1", text="other 3"))
+        assert [one.state for one in resent] == [MessageState.DUPLICATE] * 2
+        assert resent[0].verdict.message == again.verdict.message
+
+    play(work)
+
+
+def test_a_replay_is_judged_against_all_but_its_original(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        made = held(store, "1")
+        await store.keep(made)
+        await keep(store, "1", text="other")
+        again = await keep(store, "1", text="repaired", original=made.id, strict=True)
+        assert again.state is MessageState.REFUSED and again.verdict.code == "conflict"
 
     play(work)
 
@@ -112,18 +154,18 @@ def test_of_a_refused_message_no_byte_is_kept(play: Callable[..., Any]) -> None:
     play(work)
 
 
-def test_a_merge_has_a_place_in_both_lanes(play: Callable[..., Any]) -> None:
+def test_a_merge_has_its_place_in_both_lanes(play: Callable[..., Any]) -> None:
     async def work(store: SqliteStore) -> None:
         first = await keep_one(store, "1", patient="A")
         second = await keep_one(store, "2", patient="B")
         merge = await keep_one(store, "3", patient="A", merged="B")
         last = await keep_one(store, "4", patient="B")
-        assert (merge.seq, merge.barrier_seq, last.seq) == (2, 2, 3)
+        assert [one.seq for one in (first, second, merge, last)] == [1, 2, 3, 4]
         assert merge.lane == first.lane and merge.barrier == second.lane
         for lane, wanted in ((first.lane, [first, merge]), (second.lane, [second, merge, last])):
-            found = await store.open_of_lane(lane, 0, 10)
+            found = await store.open_of_lane("lab", "ehr", lane, 0, 10)
             assert [one.id for one in found] == [one.id for one in wanted]
-        assert [one.id for one in await store.open_of_lane(second.lane, 1, 1)] == [merge.id]
+        assert [one.id for one in await store.open_of_lane("lab", "ehr", second.lane, second.seq, 1)] == [merge.id]
 
     play(work)
 
@@ -192,7 +234,7 @@ def test_what_is_put_aside_keeps_its_place(play: Callable[..., Any]) -> None:
         finding = Finding("unmapped", "OBX-3", subject="K", table="loinc")
         assert await store.put_aside(delivery, DeliveryState.HELD, "unmapped", [finding])
         assert not await store.put_aside(delivery, DeliveryState.DEAD, "converter_failed")
-        found = await store.open_of_lane(delivery.lane, 0, 10)
+        found = await store.open_of_lane("lab", "ehr", delivery.lane, 0, 10)
         assert [(one.id, one.state) for one in found] == [
             (delivery.id, DeliveryState.HELD),
             (later.id, DeliveryState.QUEUED),
@@ -206,7 +248,7 @@ def test_an_open_delivery_is_read_back_whole(play: Callable[..., Any]) -> None:
         delivery = await keep_one(store, "1", merged="P2")
         attempt = await claim(store, delivery)
         await settle(store, attempt, DeliveryState.QUEUED, Outcome("HTTP 503", Weight.TRANSIENT))
-        (found,) = await store.open_of_lane(delivery.lane, 0, 10)
+        (found,) = await store.open_of_lane("lab", "ehr", delivery.lane, 0, 10)
         delivery.state, delivery.attempts, delivery.raw = DeliveryState.QUEUED, 1, None
         assert found == delivery
 
@@ -237,7 +279,7 @@ def test_a_waiting_delivery_is_ended(play: Callable[..., Any], make: Callable[..
         delivery = await keep_one(store, "1")
         await make(store, delivery)
         await store.act(partial(acts.end_delivery, number=delivery.id, reason="sent by fax", actor="maria"))
-        assert await store.open_of_lane(delivery.lane, 0, 10) == []
+        assert await store.open_of_lane("lab", "ehr", delivery.lane, 0, 10) == []
         with pytest.raises(Conflict):
             await store.act(partial(acts.end_delivery, number=delivery.id, reason="again", actor="maria"))
 
@@ -265,6 +307,22 @@ def test_what_is_still_on_its_way_is_not_resent(play: Callable[..., Any]) -> Non
     play(work)
 
 
+def test_an_act_that_fails_takes_no_number(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        delivery = await keep_one(store, "1")
+        await deliver(store, delivery)
+
+        def fail(t: Any) -> None:
+            acts.resend_delivery(t, delivery.id, store.ids.next(), "half done", "maria")
+            raise Conflict("on purpose")
+
+        results = await asyncio.gather(keep(store, "2"), store.act(fail), return_exceptions=True)
+        assert isinstance(results[1], Conflict)
+        assert (await keep_one(store, "3")).seq == 3
+
+    play(work)
+
+
 def test_a_resend_leaves_lanes_and_balance_in_order(play: Callable[..., Any]) -> None:
     async def work(store: SqliteStore) -> None:
         delivery = await keep_one(store, "1", merged="P2")
@@ -274,7 +332,7 @@ def test_a_resend_leaves_lanes_and_balance_in_order(play: Callable[..., Any]) ->
         again = await store.act(
             partial(acts.resend_delivery, number=delivery.id, new=new, reason="they lost it", actor="maria")
         )
-        assert (again.id, again.message, again.seq, again.barrier_seq) == (new, delivery.message, 3, 2)
+        assert (again.id, again.message, again.seq, again.barrier) == (new, delivery.message, 3, delivery.barrier)
         row = await store.read(lambda c: queries.delivery(c, new))
         assert row is not None and row.rule == "resent: they lost it"
         assert (await keep_one(store, "3")).seq == 4

@@ -24,22 +24,14 @@ import pytest
 
 from engine.balance import balance
 from engine.cli import main
-from engine.model import show_id
+from engine.model import MessageState
 from engine.search import Search, search
-from engine.store.keyring import control_key
 from engine.store.open_read import Reader, open_for_reading
-from engine.trace import trace
+from engine.trace import Trace, TracedDelivery, trace
 
 from .engine_child import Engine
 from .laboratory import Book
 from .sinks import Arrival
-
-IN_DOUBT = "outcome IS NULL OR outcome = 'ambiguous'"
-DELIVERIES = f"""
-    SELECT m.control, d.state, d.reason, d.message,
-           (SELECT count(*) FROM attempt a WHERE a.delivery = d.id AND ({IN_DOUBT}))
-    FROM delivery d JOIN message m ON m.id = d.message WHERE d.channel = ? AND d.destination = ?
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +62,10 @@ class Figures:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
+Traces = Mapping[str, Trace]
+"""What a trace shows of each message that the store accepted, by control id."""
+
+
 @dataclass(slots=True)
 class Oracle:
     """Checks one stopped engine's store against everybody's books."""
@@ -80,33 +76,45 @@ class Oracle:
     def check(self, ways: Sequence[Way]) -> Figures:
         reader = open_for_reading(self.engine.data, "")
         try:
-            books = {way.channel: way.book for way in ways}
-            for channel, book in books.items():
-                self._acknowledged_is_stored(reader, channel, book)
-                self._answers_fit(book)
-            for way in ways:
-                self._way(reader, way)
             account = balance(reader.connection)
             assert account.faults == (), account.faults
+            traces = {}
+            for channel, book in {way.channel: way.book for way in ways}.items():
+                traces[channel] = self._stored(reader, channel, book)
+                (mine,) = (one for one in account.channels if one.channel == channel)
+                assert mine.states[MessageState.ACCEPTED] == len(traces[channel]), "nobody sent what is stored"
+                self._answers_fit(book)
+            for way in ways:
+                self._way(way, traces[way.channel])
         finally:
             reader.close()
+        self._balance_by_command()
+        return self.figures
+
+    def _balance_by_command(self) -> None:
+        """I3, as an operator asks."""
         said = io.StringIO()
         with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
             main(["balance", "--json", "--data", str(self.engine.data)])
         assert ended.value.code == 0, said.getvalue()
         assert json.loads(said.getvalue())["open"] is False
-        return self.figures
 
-    def _acknowledged_is_stored(self, reader: Reader, channel: str, book: Book) -> None:
-        """I1, the store's half: each acknowledged id is found as a person would find it."""
+    def _stored(self, reader: Reader, channel: str, book: Book) -> dict[str, Trace]:
+        """I1, the store's half: each acknowledged id is found as a person would find it, once, with its bytes."""
         now = time.time_ns() // 1000
-        for control in book.acknowledged:
-            found = search(reader.connection, reader, Search(channel=channel, control_id=control), now)
-            kept = [m for m in found.messages if m.state == "accepted"]
-            assert len(kept) == 1, f"{control} was acknowledged and is {len(kept)} times in the store"
+        traces = {}
+        for control, sent in book.sent.items():
+            found = search(reader.connection, reader, Search(channel=channel, control_id=control, limit=1000), now)
+            kept = [m for m in found.messages if m.state == MessageState.ACCEPTED]
+            assert len(kept) <= 1, f"{control} was accepted {len(kept)} times"
+            assert kept or control not in book.acknowledged, f"{control} was acknowledged and is not in the store"
+            if kept:
+                traces[control] = trace(reader.connection, reader, kept[0].id)
+                assert traces[control].raw == sent.raw, f"{control} is not stored as it came"
         self.figures.acknowledged += len(book.acknowledged)
         self.figures.resent += max(0, book.tries - len(book.sent))
         self.figures.negative += len(book.negative)
+        return traces
 
     @staticmethod
     def _answers_fit(book: Book) -> None:
@@ -114,38 +122,34 @@ class Oracle:
         assert book.wrong == []
         assert book.acknowledged.keys() <= book.sent.keys()
 
-    def _way(self, reader: Reader, way: Way) -> None:
-        states = self._states(reader, way)
+    def _way(self, way: Way, traces: Traces) -> None:
         arrived = defaultdict(list)
         for arrival in way.arrivals:
             arrived[arrival.control].append(arrival)
-        self._reached(way, states, arrived)
+        deliveries = {control: self._delivery(traced, way) for control, traced in traces.items()}
+        self._reached(way, deliveries, arrived)
         self._no_phantom(way, arrived)
         self._in_order(way)
-        self._repeats_are_explained(reader, way, states, arrived)
+        self._repeats_are_explained(deliveries, arrived)
         self.figures.arrived += len(arrived)
 
     @staticmethod
-    def _states(reader: Reader, way: Way) -> dict[str, tuple[str, str, int, int]]:
-        """What the store says of each message's delivery: state, reason, message, attempts in doubt."""
-        names = {control_key(reader.keys("site"), control): control for control in way.book.sent}
-        rows = reader.connection.execute(DELIVERIES, (way.channel, way.destination)).fetchall()
-        assert all(row[0] in names for row in rows), "the store holds a message that nobody sent"
-        assert len({row[0] for row in rows}) == len(rows), "a message was routed twice"
-        return {names[row[0]]: row[1:] for row in rows}
+    def _delivery(traced: Trace, way: Way) -> TracedDelivery:
+        (delivery,) = (one for one in traced.deliveries if one.row.destination == way.destination)
+        return delivery
 
     def _reached(
-        self, way: Way, states: Mapping[str, tuple[str, str, int, int]], arrived: Mapping[str, list[Arrival]]
+        self, way: Way, deliveries: Mapping[str, TracedDelivery], arrived: Mapping[str, list[Arrival]]
     ) -> None:
         """I1, the receiver's half; what the site's rule holds is held, and nothing else is."""
         for control in way.book.acknowledged:
-            state = states[control][0]
+            row = deliveries[control].row
             if way.book.sent[control].held and not way.verbatim:
-                assert (state, states[control][1]) == ("held", "held_by_site"), f"{control} is {state}"
+                assert (row.state, row.reason) == ("held", "held_by_site"), f"{control} is {row.state}"
                 assert control not in arrived, f"{control} is held and was sent"
                 self.figures.held += 1
             else:
-                assert state == "delivered", f"{control} was acknowledged and is {state}"
+                assert row.state == "delivered", f"{control} was acknowledged and is {row.state}"
                 assert control in arrived, f"{control} counts as delivered and never arrived"
 
     @staticmethod
@@ -173,23 +177,17 @@ class Oracle:
                 last[sent.lane] = sent.place
 
     def _repeats_are_explained(
-        self,
-        reader: Reader,
-        way: Way,
-        states: Mapping[str, tuple[str, str, int, int]],
-        arrived: Mapping[str, list[Arrival]],
+        self, deliveries: Mapping[str, TracedDelivery], arrived: Mapping[str, list[Arrival]]
     ) -> None:
         """I5."""
-        self.figures.in_doubt += sum(state[3] for state in states.values())
-        for control, arrivals in arrived.items():
-            repeats = len(arrivals) - 1
-            if not repeats:
-                continue
-            _, _, message, doubts = states[control]
-            assert repeats <= doubts, f"{control} came {repeats} times too often for {doubts} attempts in doubt"
-            shown = trace(reader.connection, reader, message)
-            events = [event.kind for one in shown.deliveries for event in one.events]
-            assert any(kind in ("in_doubt", "in doubt") for kind in events), f"{show_id(message)}: {events}"
+        for control, delivery in deliveries.items():
+            doubts = [one for one in delivery.attempts if one.row.outcome in (None, "ambiguous")]
+            repeats = max(0, len(arrived.get(control, ())) - 1)
+            assert repeats <= len(doubts), f"{control} came {repeats} times too often, {len(doubts)} times in doubt"
+            if repeats:
+                events = [event.kind for event in delivery.events]
+                assert any(kind in ("in_doubt", "in doubt") for kind in events), f"{control}: {events}"
+            self.figures.in_doubt += len(doubts)
             self.figures.repeated += repeats
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from .engine_child import Engine, channel_toml, destination_toml
 from .laboratory import Laboratory
@@ -76,6 +77,13 @@ class Site:
         for task in self._running:
             task.cancel()
         self.engine.end()
+
+
+async def until(holds: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 async def drained(engine: Engine, seconds: float = 30) -> None:

@@ -21,7 +21,7 @@ from tests import building
 from . import disks
 from .laboratory import Laboratory
 from .ledger import Figures
-from .sites import KILLED, Site, drained, site
+from .sites import KILLED, Site, drained, site, until
 from .strace import Call, failing, finished, read_calls, strace, watching
 
 __all__ = ["strace"]
@@ -160,6 +160,22 @@ def test_a_disk_that_fails_for_a_while(
     told(record_property, "failing disks", figures)
 
 
+def test_a_disk_that_cannot_be_read_for_a_while(tmp_path: Path, strace: str, record_property: Record) -> None:
+    """Nothing is kept in memory and the disk does not give back what it took: deliveries wait, none dies for it."""
+
+    async def scenario() -> Figures:
+        async with site(tmp_path) as made:
+            made.engine.more_environment = {"INTERLOCK_MEMORY_BUDGET": "1B"}
+            made.engine.wrapper = failing(strace, tmp_path / "calls", "pread64", "EIO", "1500..2500")
+            assert await made.engine.start()
+            made.open_laboratories()
+            await until(lambda: b"(INJECTED)" in (tmp_path / "calls").read_bytes())
+            await made.settle()
+            return await made.account()
+
+    told(record_property, "failing disks", asyncio.run(scenario()))
+
+
 @pytest.mark.root
 def test_a_disk_that_is_full(tmp_path: Path, record_property: Record) -> None:
     disks.needs_root()
@@ -284,7 +300,7 @@ def test_a_store_that_is_away_is_answered_negatively_and_for_now(tmp_path: Path)
     async def scenario() -> None:
         async with building.path(tmp_path) as path:
             away = Unavailable(path.store)
-            path.ports.store = away  # type: ignore[assignment]
+            path.ports.store = away
             for _ in range(3):
                 answer = await path.send(building.oru())
                 assert (answer.verdict.reply, answer.verdict.code) == (Reply.ERROR, "store_unavailable")

@@ -68,6 +68,7 @@ NOT_THE_PATH = {
     "connectors/mllp_destination.py MllpDestination._exchange": "calls Link.send, where the bytes leave",
     "connectors/sockets.py send_now": "the halves above",
     "secret_files.py _make stream.write": "a buffer of a file that has no name yet; its fsync has points",
+    "store/dictionary.py main": "a tool at a developer's desk: it trains what is shipped",
     "store/backup.py _write": "a file in a folder that has no name yet; its fsync has points",
 }
 

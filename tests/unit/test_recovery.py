@@ -35,7 +35,7 @@ async def left_behind(line: Path_, *messages: bytes, claimed: int = 0) -> None:
     for raw in messages:
         assert (await line.send(raw)).positive
     lane = (await line.store.read(lambda c: c.execute("SELECT DISTINCT lane FROM delivery").fetchall()))[0][0]
-    for delivery in (await line.store.open_of_lane(lane, 0, 10))[:claimed]:
+    for delivery in (await line.store.open_of_lane("lab", "ehr", lane, 0, 10))[:claimed]:
         await stores.claim(line.store, delivery)
 
 
@@ -148,7 +148,7 @@ def test_a_dead_delivery_blocks_its_lane_after_a_restart(tmp_path: Path) -> None
     async def dead(line: Path_) -> None:
         await left_behind(line, oru("1"), oru("2"), oru("3", "OTHER"))
         lane = await line.store.read(lambda c: c.execute("SELECT lane FROM delivery ORDER BY id").fetchone())
-        await stores.kill(line.store, (await line.store.open_of_lane(lane[0], 0, 1))[0])
+        await stores.kill(line.store, (await line.store.open_of_lane("lab", "ehr", lane[0], 0, 1))[0])
 
     run(tmp_path, wiring, dead)
 

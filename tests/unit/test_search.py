@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -62,6 +63,43 @@ def found(folder: Path, wanted: Search, now: int = NOON + DAY // 2) -> list[str]
 def test_it_finds(tmp_path: Path, wanted: Search, controls: str) -> None:
     stores.run(tmp_path, several)
     assert found(tmp_path, wanted) == list(controls)
+
+
+def test_a_control_id_finds_whatever_came_under_it(tmp_path: Path) -> None:
+    async def work(store: SqliteStore) -> None:
+        await stores.keep(store, "7", text="one")  # 1
+        await stores.keep(store, "7", text="one")  # 2: a duplicate
+        await stores.keep(store, "7", text="two")  # 3: taken and flagged
+        await stores.keep(store, "7", text="three", strict=True)  # 4: refused
+        await stores.keep(store, "7", channel="other")  # 5
+        await stores.keep(store, "8")  # 6
+        for _ in range(2):
+            await stores.keep(store, "7", channel="unjudged", window=0)  # 7 and 8
+        made = stores.held(store, "7", channel="repaired")
+        await store.keep(made)  # 9
+        await stores.keep(store, "7", channel="repaired", original=made.id)  # 10: its replay
+        await store.keep(replace(stores.held(store, "7"), identity=None, canonical=b"nothing to read"))  # 11
+
+    stores.run(tmp_path, work)
+    assert found(tmp_path, Search(control_id="7")) == ["10", "9", "8", "7", "5", "4", "3", "2", "1"]
+    assert found(tmp_path, Search(control_id="7", channel="lab", limit=2)) == ["4", "3"]
+    assert found(tmp_path, Search(control_id="9")) == []
+
+
+def test_a_control_id_is_the_way_in_whatever_else_is_asked(tmp_path: Path) -> None:
+    async def work(store: SqliteStore) -> None:
+        await store.know("another")
+        await several(store)
+
+    stores.run(tmp_path, work)
+    reader = open_for_reading(tmp_path, "")
+    for names in COMBINATIONS:
+        if "control_id" in names and "state" not in names:
+            query, values = plan(reader, Search(**{name: TERMS[name] for name in names}), NOON, 100)  # type: ignore[arg-type]
+            steps = [row[3] for row in reader.connection.execute("EXPLAIN QUERY PLAN " + query, values)]
+            assert steps[0] == "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)", names
+            assert not [step for step in steps if step.startswith("SCAN")], (names, steps)
+    reader.close()
 
 
 def test_without_a_bound_it_looks_at_the_last_day_and_says_so(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ import pytest
 
 from deadletter import queues
 from engine import recovery
-from engine.store import acts, backlog, expiry, migrate, queries, sql
+from engine.store import acts, backlog, migrate, queries, sql
 
 MAY_WALK = {
     "CHANNEL_STATES": "as many rows as channels and destinations",
     "CLAIMED_BEFORE": "once at a start: every open delivery",
+    "LAST_NUMBERS": "once at a start: as many rows as channels and destinations",
     "OPEN_ITEMS": "open items: one a subject, never one a message",
 }
 WALKED = ("SCAN site", "SCAN new", "SCAN chain", "SCAN CONSTANT ROW", "SCAN delivery USING INDEX delivery_in_doubt")
@@ -21,7 +22,7 @@ WALKED = ("SCAN site", "SCAN new", "SCAN chain", "SCAN CONSTANT ROW", "SCAN deli
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    for module in (acts, backlog, expiry, queries, queues, recovery, sql):
+    for module in (acts, backlog, queries, queues, recovery, sql):
         for name, value in vars(module).items():
             if (
                 name[0].isupper()

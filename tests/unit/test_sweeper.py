@@ -1,27 +1,23 @@
-"""The sweeper finds what was forgotten, gives up what is too old, forgets old answers and watches the disk."""
+"""The sweeper finds what was forgotten, gives up what is too old and watches the disk."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from engine import sweeper as module
 from engine.errors import StoreUnavailable
-from engine.store import expiry
-from engine.store.sqlite import SqliteStore
 from engine.sweeper import Sweeper
-from engine.wiring import DAY, Retry
+from engine.wiring import Retry
 from tests import stores
 from tests.building import Path_, channel, oru, spec
 from tests.unit.test_recovery import left_behind, run
 
 
 def made(line: Path_, reserve: int = 0) -> Sweeper:
-    return Sweeper(line.store, line.worker, lambda: [line.running.channel], reserve)
+    return Sweeper(line.store, line.worker, reserve)
 
 
 def test_what_nobody_was_told_of_is_offered_in_order(tmp_path: Path) -> None:
@@ -105,29 +101,3 @@ def test_it_stops_at_once_and_goes_on_after_a_failure(tmp_path: Path, monkeypatc
         await sweeper.stop()
 
     run(tmp_path, None, story)
-
-
-def test_answers_are_forgotten_after_their_window_and_not_before(tmp_path: Path) -> None:
-    clock = stores.StepClock()
-    wiring = stores.channel(duplicates_within=DAY)
-
-    async def work(store: SqliteStore) -> None:
-        def keys() -> Any:
-            return store.read(lambda c: c.execute("SELECT count(*) FROM receipt_key").fetchone()[0])
-
-        for n in range(5):
-            await stores.keep(store, str(n))
-        clock.at += DAY // 2
-        await stores.keep(store, "late")
-        assert await store.act(partial(expiry.forget, channel=wiring, most=3)) == 0
-        clock.at += DAY // 2
-        turns = [await store.act(partial(expiry.forget, channel=wiring, most=3)) for _ in range(3)]
-        assert turns == [3, 2, 0]
-        assert await keys() == 1
-        replaced = stores.receipt(store, "0", window=DAY)
-        await store.keep(replaced)
-        clock.at += DAY // 2
-        assert await store.act(partial(expiry.forget, channel=wiring, most=10)) == 1
-        assert await keys() == 1
-
-    stores.run(tmp_path, work, clock)

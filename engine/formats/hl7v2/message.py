@@ -1,6 +1,6 @@
 """A message that can be read, changed and written without losing a byte.
 
-Segments are found by one split; the fields of a segment when they are first asked for. A message that was not
+Segments and fields are found by one split each, components when they are asked for. A message that was not
 changed is written as the very bytes that came; in a changed one only the changed segments are rendered.
 """
 
@@ -14,37 +14,33 @@ from engine.formats.hl7v2.paths import Path, parse_path
 from engine.formats.hl7v2.separators import Separators, separators_of
 
 _NOT_TEXT = " \t\x00\x0b\x1a\x1c\ufeff"  # a line of nothing else is no segment
-_HEADERS = ("MSH", "FHS", "BHS")  # their field 1 is the separator itself
+_HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their field 1 is the separator itself
 
 
 class Segment:
-    """One segment. `segment[5]` is field 5 as it stands, still escaped, and "" when it is absent."""
+    """One segment. `segment[5]` is field 5 as it stands, still escaped, and "" when it is absent.
 
-    __slots__ = ("_fields", "_separators", "name", "original", "touched")
+    `fields` are read only: of MSH, field 1 is the separator; `name` is that of a line that is indented, too.
+    """
+
+    __slots__ = ("_separators", "fields", "name", "original", "touched")
 
     def __init__(self, text: str, separators: Separators) -> None:
         self.original = text
         self.touched = False
-        self._fields: list[str] | None = None
         self._separators = separators
-        self.name = text[:3] if text[3:4] == separators.field else _name(text, separators.field)
-
-    @property
-    def fields(self) -> list[str]:
-        """The fields as they stand, from 0 (the name); of MSH, field 1 is the separator. Read only."""
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = self.original.split(self._separators.field)
-            if self.name in _HEADERS:
-                fields.insert(1, self._separators.field)
-        return fields
+        self.fields = fields = text.split(separators.field)
+        name = fields[0]
+        self.name = name = name if len(name) == 3 and len(fields) > 1 else name.strip(_NOT_TEXT)
+        if name in _HEADERS:
+            fields.insert(1, separators.field)
 
     def __getitem__(self, n: int) -> str:
-        fields = self._fields or self.fields
+        fields = self.fields
         return fields[n] if n < len(fields) else ""
 
     def __len__(self) -> int:
-        return len(self._fields or self.fields)
+        return len(self.fields)
 
     def __repr__(self) -> str:
         return f"<Segment {self.name!r}>"  # no values: they may be in a log
@@ -86,11 +82,6 @@ class Segment:
         if self.name in _HEADERS:
             fields = [fields[0], *fields[2:]]
         return self._separators.field.join(fields)
-
-
-def _name(text: str, field: str) -> str:
-    """The name of a line that is not like any other: indented, without fields, or no segment at all."""
-    return text.split(field, 1)[0].strip(_NOT_TEXT)
 
 
 class Message:
@@ -278,7 +269,7 @@ def _replace(text: str, raw: str, levels: list[tuple[str, int]]) -> str:
 
 
 def read(raw: bytes) -> Message:
-    """Read one message; fields are split when they are first asked for.
+    """Read one message; what is inside a field is split when it is asked for.
 
     Raises:
         Unreadable: with a code and a place, and no value.

@@ -1,5 +1,5 @@
 -- The path's tables. Times are microseconds since 1970 (UTC); ids are time-ordered 63-bit numbers;
--- `control`, `sent_as`, `content`, `patient`, lane ids and order keys are keyed hashes: nothing here can be read back.
+-- `sent_as`, `content`, `patient`, lanes and order keys are keyed hashes: nothing here can be read back.
 
 CREATE TABLE site (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -7,19 +7,19 @@ CREATE TABLE key (
   id INTEGER PRIMARY KEY, organization TEXT NOT NULL UNIQUE, wrapped BLOB NOT NULL, created_at INTEGER NOT NULL
 );
 
--- The gapless receipt number of a channel and writer: what `received` is read from.
-CREATE TABLE receipt (
-  channel TEXT, writer INTEGER, last INTEGER NOT NULL, PRIMARY KEY (channel, writer)
+-- The latest of the gapless numbers that a writer gives out: a channel's receipt numbers (destination ''), from which
+-- `received` is read, and a destination's delivery numbers, from which `accepted` is read.
+CREATE TABLE counter (
+  channel TEXT, destination TEXT, writer INTEGER, last INTEGER NOT NULL, PRIMARY KEY (channel, destination, writer)
 ) WITHOUT ROWID;
 
 CREATE TABLE message (
   id INTEGER PRIMARY KEY,
   organization TEXT NOT NULL, channel TEXT NOT NULL, writer INTEGER NOT NULL, receipt INTEGER NOT NULL,
   state TEXT NOT NULL, reason TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL, digest BLOB NOT NULL,
-  control BLOB, sent_as BLOB, content BLOB, patient BLOB, original INTEGER, revision TEXT NOT NULL, changed_at INTEGER NOT NULL
+  sent_as BLOB, content BLOB, patient BLOB, original INTEGER, revision TEXT NOT NULL, changed_at INTEGER NOT NULL
 );
 CREATE INDEX message_by_channel ON message (channel, id, state);
-CREATE INDEX message_by_control ON message (control) WHERE control IS NOT NULL;
 CREATE INDEX message_by_patient ON message (patient, id) WHERE patient IS NOT NULL;
 CREATE INDEX message_stuck ON message (state, id) WHERE state = 'held';
 CREATE INDEX message_by_original ON message (original) WHERE original IS NOT NULL;
@@ -27,23 +27,19 @@ CREATE INDEX message_by_original ON message (original) WHERE original IS NOT NUL
 -- Sealed bytes, written once: a message's own id holds what came in, an attempt's id what was to go out.
 CREATE TABLE payload (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
 
--- What has been answered positively, so that a resend gets the stored answer again.
+-- What every kept message was called and what was answered: a resend gets the stored answer again, and a search by
+-- control id, the first eight bytes of `sent_as`, goes by it. The other eight are the channel and MSH-3 to MSH-6.
 CREATE TABLE receipt_key (
-  control BLOB, content BLOB, message INTEGER NOT NULL, reply TEXT NOT NULL, code TEXT NOT NULL,
-  PRIMARY KEY (control, content)
+  sent_as BLOB, content BLOB, message INTEGER, reply TEXT NOT NULL, code TEXT NOT NULL,
+  PRIMARY KEY (sent_as, content, message)
 ) WITHOUT ROWID;
 
--- `last` is the lane's latest sequence number; the sum over a destination, less the second places that merges take
--- (`barrier_seq`), is what it accepted.
-CREATE TABLE lane (
-  id BLOB PRIMARY KEY, channel TEXT NOT NULL, destination TEXT NOT NULL, last INTEGER NOT NULL
-) WITHOUT ROWID;
-
+-- `seq` is the delivery number: it rises in every lane of the destination. `barrier` is the second lane of a merge.
 -- `open`: 0 has ended, 1 flows (queued, claimed, in doubt), 2 waits for a person (held, dead).
 CREATE TABLE delivery (
   id INTEGER PRIMARY KEY, message INTEGER NOT NULL,
   channel TEXT NOT NULL, destination TEXT NOT NULL, lane BLOB NOT NULL, seq INTEGER NOT NULL,
-  barrier BLOB, barrier_seq INTEGER, order_key BLOB NOT NULL, rule TEXT NOT NULL,
+  barrier BLOB, order_key BLOB NOT NULL, rule TEXT NOT NULL,
   state TEXT NOT NULL, open INTEGER NOT NULL, reason TEXT NOT NULL,
   attempts INTEGER NOT NULL, attempt INTEGER NOT NULL, epoch INTEGER NOT NULL,
   next_at INTEGER NOT NULL, changed_at INTEGER NOT NULL
@@ -52,7 +48,7 @@ CREATE INDEX delivery_by_message ON delivery (message);
 CREATE INDEX delivery_open ON delivery (channel, destination, lane, seq) WHERE open > 0;
 CREATE INDEX delivery_stuck ON delivery (state, id) WHERE open = 2;
 CREATE INDEX delivery_in_doubt ON delivery (id) WHERE state = 'in doubt';
-CREATE INDEX delivery_barrier ON delivery (barrier, barrier_seq) WHERE barrier IS NOT NULL AND open > 0;
+CREATE INDEX delivery_barrier ON delivery (barrier, seq) WHERE barrier IS NOT NULL AND open > 0;
 
 CREATE TABLE attempt (
   id INTEGER PRIMARY KEY, delivery INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL,

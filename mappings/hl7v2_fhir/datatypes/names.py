@@ -13,16 +13,18 @@ _FAMILY_PARTS = ("own-prefix", "own-name", "partner-prefix", "partner-name")  # 
 def person_name(reading: Reading, parts: list[str], kind: str = "") -> Json | None:
     """A name from its raw components: family (FN), given, further given, suffix, prefix, degree."""
     text = reading.text
-    family = parts[0].split(reading.subcomponent)
-    given = [name for name in (text(parts[1]), *text(parts[2]).split()) if name]
+    family, *more = parts[0].split(reading.subcomponent)
+    given = [text(parts[1])] if parts[1] else []
+    if parts[2]:
+        given += text(parts[2]).split()
     name: Json = {}
-    if use := NAME_USE.get(kind):
+    if kind and (use := NAME_USE.get(kind)):
         name["use"] = use
-    if surname := text(family[0]):
+    if surname := text(family):
         name["family"] = surname
-        if len(family) > 1 and (extensions := _family_parts(reading, family[1:5])):
+        if more and (extensions := _family_parts(reading, more[:4])):
             name["_family"] = {"extension": extensions}
-    if given:
+    if given := [part for part in given if part]:
         name["given"] = given
     if parts[4] and (prefix := text(parts[4])):
         name["prefix"] = [prefix]
@@ -84,6 +86,8 @@ def address(reading: Reading, raw: str) -> Json | None:
 
 def telecoms(reading: Reading, raw: str, use: str = "") -> list[Json]:
     """XTN: every repetition; `use` is what the field's definition says where the value does not."""
+    if not raw:
+        return []
     return [found for repetition in reading.repetitions(raw) if (found := telecom(reading, repetition, use))]
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import itemgetter
 
 from mappings.hl7v2_fhir.datatypes.codes import concept
 from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.vocabulary import STANDARD, Json
 
+_SOURCE_AND_TYPE = itemgetter(2, 4)
+
 
 def annotated(reading: Reading, notes: Sequence[Row]) -> list[Json]:
     """The notes of one segment. Lines of one source and type (NTE-2, NTE-4) that follow each other are one comment."""
-    found = []
-    for (_, kind), rows in groupby(notes, key=lambda row: (row[2], row[4])):
+    found: list[Json] = []
+    if not notes:
+        return found
+    for (_, kind), rows in groupby(notes, key=_SOURCE_AND_TYPE):
         text = "\n".join(note_text(reading, row[3]) for row in rows)
         if not text.strip():
             continue

@@ -6,7 +6,7 @@ an extension beside the element.
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.clock import read_stamp
+from mappings.hl7v2_fhir.clock import read_day, read_stamp
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import Json, own_text
 
@@ -39,7 +39,7 @@ def put_date(reading: Reading, target: Json, name: str, raw: str, where: str) ->
     text = reading.part(raw)
     if not text:
         return
-    value, fault = read_stamp(text[:8], "", None)
+    value, fault = read_day(text)
     if value:
         target[name] = value
     if fault:

@@ -12,11 +12,11 @@ from mappings.hl7v2_fhir.datatypes.attachments import embedded, pointed
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
 from mappings.hl7v2_fhir.datatypes.identifiers import entity
 from mappings.hl7v2_fhir.datatypes.notes import annotated
-from mappings.hl7v2_fhir.datatypes.quantities import Unit, unit_extension
+from mappings.hl7v2_fhir.datatypes.quantities import Unit, decimal, unit_extension
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.values import Put, text_of
 from mappings.hl7v2_fhir.ids import Scope
-from mappings.hl7v2_fhir.reading import Reading, Row
+from mappings.hl7v2_fhir.reading import Reading, Row, members
 from mappings.hl7v2_fhir.resources.pattern import Pattern, pattern_of
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, producer, role
 from mappings.hl7v2_fhir.structure import RESULT_PADDING, Result
@@ -32,14 +32,10 @@ _QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSamp
 _SHORT = len(RESULT_PADDING) + 15
 
 
-PLAIN = {'resourceType':'Observation','status':'final'}
-from orjson import Fragment, dumps
-from mappings.hl7v2_fhir.datatypes.values import numeric
-from mappings.hl7v2_fhir.datatypes.quantities import decimal
 class Setting:
     """What the results of one order share: the references and times that a result does not say itself."""
 
-    __slots__ = ("attachments", "effective", "shared", "specimen", "specimens", "subject", "text")
+    __slots__ = ("_members", "attachments", "effective", "shared", "specimen", "specimens", "subject")
 
     def __init__(self, subject: Json | None, encounter: Json | None) -> None:
         self.subject = subject
@@ -51,8 +47,16 @@ class Setting:
         self.effective: Json = {}
         self.specimen: Json | None = None
         self.specimens: dict[int, Json] = {}
-        self.text = None
         self.attachments: list[Json] | None = None
+        self._members: str | None = None
+
+    @property
+    def members(self) -> str:
+        """What is shared, as JSON text: nobody may change it after the first result."""
+        found = self._members
+        if found is None:
+            found = self._members = members(self.shared)
+        return found
 
 
 def observation(reading: Reading, result: Result, setting: Setting, scope: Scope) -> Json:
@@ -62,28 +66,12 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
     key = scope.stable(pattern.name)
     if pattern.said == "U" and not any(reading.text(value) for value in result.values):
         return _finalise(reading, key)
-    known = reading.times.get(row[14])
-    if pattern.put is numeric and known and not known[1] and len(row) <= _SHORT and not pattern.extensions and not pattern.findings and not result.notes and not setting.specimen and not reading.meta:
-        digits = decimal(row[5])
-        if digits:
-            if setting.text is None:
-                setting.text = "".join(f'"{k}":{dumps(v).decode()},' for k,v in setting.shared.items())
-            reading.resources["Observation/"+key] = PLAIN
-            reading.entries.append(Fragment(f'{{"fullUrl":"urn:uuid:{key}","resource":{{"resourceType":"Observation","id":"{key}",{pattern.text},{setting.text}"effectiveDateTime":"{known[0]}","valueQuantity":{{"value":{digits}{pattern.unit_text}}}}},"request":{{"method":"PUT","url":"Observation/{key}"}}}}'))
-            return {"reference": "Observation/"+key}
-    found: Json = {"resourceType": "Observation", "id": key, **pattern.elements, **setting.shared}
-    if known and not known[1]:
-        found["effectiveDateTime"] = known[0]
-    else:
-        _effective(reading, found, row[14], result.number, setting)
+    effective = _effective(reading, row[14], result.number, setting)
     for code, field, subject in pattern.findings:
         reading.find(code, f"OBX[{result.number}]-{field}", subject)
+    found: Json = {}  # what is not text already
     extensions = list(pattern.extensions)
-    if not _value(reading, found, result, pattern, extensions, setting):
-        found["dataAbsentReason"] = pattern.absent
-    unit = pattern.unit
-    if unit.kept is not None or (unit.whole is not None and "valueQuantity" not in found):
-        _keep_unit(found, unit, extensions)
+    value = _number(pattern, row[5], extensions) or _value(reading, found, result, pattern, extensions, setting)
     if len(row) > _SHORT:
         _performers(reading, found, row)
         _rest(reading, found, row, extensions, result.number)
@@ -93,7 +81,8 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
         found["specimen"] = specimen
     if extensions:
         found["extension"] = extensions
-    return reading.put(found)
+    text = f"{pattern.members}{setting.members}{effective}{value}{members(found)}"
+    return reading.put_text("Observation", key, text, pattern.known)
 
 
 def _finalise(reading: Reading, key: str) -> Json:
@@ -103,54 +92,67 @@ def _finalise(reading: Reading, key: str) -> Json:
         patch = base64.b64encode(b'[{"op":"replace","path":"/status","value":"final"}]').decode()
         binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": patch}
         reading.resources[url] = binary
-        reading.entries.append({"resource": binary, "request": {"method": "PATCH", "url": url}})
+        reading.entries[url] = {"resource": binary, "request": {"method": "PATCH", "url": url}}
     return {"reference": url}
 
 
-def _effective(reading: Reading, found: Json, raw: str, number: int, setting: Setting) -> None:
-    """OBX-14, else what the order or its specimen says."""
+def _effective(reading: Reading, raw: str, number: int, setting: Setting) -> str:
+    """OBX-14, else what the order or its specimen says, as JSON text."""
+    value, fault = reading.times.get(raw) or ("", "")
+    if value and not fault:
+        return f',"effectiveDateTime":"{value}"'
+    found: Json = {}
     put_time(reading, found, "effectiveDateTime", raw, f"OBX[{number}]-14")
-    if "effectiveDateTime" not in found and "_effectiveDateTime" not in found:
-        found.update(setting.effective)
+    return members(found or setting.effective)
+
+
+def _number(pattern: Pattern, raw: str, extensions: list[Json]) -> str:
+    """The quantity of a number as JSON text; "" when the result is none."""
+    digits = decimal(raw.strip()) if pattern.numeric else ""
+    if not digits:
+        return ""
+    if pattern.unit.kept is not None:
+        extensions.append(pattern.unit.kept)
+    return f',"valueQuantity":{{"value":{digits}{pattern.quantity}}}'
 
 
 def _value(
     reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
-) -> bool:
-    """Write what OBX-5 says; False when it says nothing."""
+) -> str:
+    """Put what OBX-5 says into `found`, or why it says nothing."""
     if (put := pattern.put) is not None:
         raw = result.row[5]
         if reading.repetition in raw or raw == '""':
-            return _repeated(reading, found, result, put, pattern.unit)
-        before = len(found)
-        if raw:
+            _repeated(reading, found, result, put, pattern)
+        elif raw:
             put(reading, found, raw, pattern.unit, result.number)
-        return len(found) > before
-    if pattern.document:
-        return _documents(reading, found, result, pattern, extensions, setting)
-    if text := text_of(reading, result.values):
+    elif pattern.document:
+        _documents(reading, found, result, pattern, extensions, setting)
+    elif text := text_of(reading, result.values):
         found["valueString"] = text
-    return bool(text)
+    if not found:
+        found["dataAbsentReason"] = pattern.absent
+    _keep_unit(found, pattern.unit, extensions)
+    return ""
 
 
-def _repeated(reading: Reading, found: Json, result: Result, put: Put, unit: Unit) -> bool:
+def _repeated(reading: Reading, found: Json, result: Result, put: Put, pattern: Pattern) -> None:
     """Repetitions of a value that is no text become components, so that none is the only one."""
     parts: list[Json] = []
     for repetition in reading.repetitions(result.row[5]):
         part: Json = {}
-        put(reading, part, repetition, unit, result.number)
+        put(reading, part, repetition, pattern.unit, result.number)
         if part:
             parts.append(part)
     if len(parts) == 1:
         found.update(parts[0])
     elif parts:
-        found["component"] = [{"code": found["code"], **part} for part in parts]
-    return bool(parts)
+        found["component"] = [{"code": pattern.code.concept, **part} for part in parts]
 
 
 def _documents(
     reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
-) -> bool:
+) -> None:
     """ED and RP: the documents go to the report; without one they stay here as R5 has them."""
     title = pattern.code.concept.get("text", "")
     made = []
@@ -164,7 +166,7 @@ def _documents(
         if attachment:
             made.append(attachment)
     if not made:
-        return False
+        return
     if setting.attachments is None:
         extensions += ({"url": _VALUE, "valueAttachment": attachment} for attachment in made)
         reason = "The value is a document in an extension of this resource"
@@ -172,7 +174,6 @@ def _documents(
         setting.attachments += made
         reason = "The value is a document in DiagnosticReport.presentedForm"
     found["dataAbsentReason"] = {**absent("unsupported"), "text": reason}
-    return True
 
 
 def _keep_unit(found: Json, unit: Unit, extensions: list[Json]) -> None:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orjson import Fragment, dumps
-
 from mappings.hl7v2_fhir.datatypes.codes import Coded, coded, concepts, flags, status_extension
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, reference_range, unit_of
-from mappings.hl7v2_fhir.datatypes.values import DOCUMENT_TYPES, TEXT_TYPES, Put, put_for, put_other
+from mappings.hl7v2_fhir.datatypes.values import DOCUMENT_TYPES, TEXT_TYPES, Put, numeric, put_for, put_other
 from mappings.hl7v2_fhir.ids import JOIN
-from mappings.hl7v2_fhir.reading import Reading, Row
+from mappings.hl7v2_fhir.reading import Reading, Row, members
 from mappings.hl7v2_fhir.vocabulary import EXACT_STATUS, OBSERVATION_STATUS, STANDARD, Json, absent
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The parsed OBX-2, 3, 4, 6, 7, 8, 10 and 11."""
+    """The parsed OBX-2, 3, 4, 6, 7, 8, 10 and 11; what every result says alike is JSON text already."""
 
     name: str  # names the test in stable ids
     code: Coded
@@ -28,13 +26,14 @@ class Pattern:
     kind: str  # OBX-2
     put: Put | None  # writes a value; None for text and documents
     document: bool
+    numeric: bool
     unit: Unit
-    elements: Json  # JSON text already, except the status
+    quantity: str  # the unit's members of a quantity
+    members: str  # status, code, flags and range
+    known: Json  # what is asked of the resource once it is written
     extensions: tuple[Json, ...]
     absent: Json  # the reason when there is no value
     findings: tuple[tuple[str, int, str], ...]  # code, field, subject
-    text: str
-    unit_text: str
 
 
 def pattern_of(reading: Reading, row: Row) -> Pattern:
@@ -66,9 +65,22 @@ def _pattern(reading: Reading, row: Row) -> Pattern:
     name = JOIN.join((code.code, code.system, reading.text(row[4])))
     extensions = tuple(_extensions(reading, row))
     missing = _absent(said, elements["status"])
-    written = {name: Fragment(dumps(value)) for name, value in elements.items() if name != "status"}
-    elements = {"status": elements["status"], **written}
-    return Pattern(name, code, said, kind, put, document, unit, elements, extensions, missing, tuple(findings), dumps(elements).decode()[1:-1], ''.join(','+dumps({k:v}).decode()[1:-1] for k,v in unit.quantity.items()))
+    return Pattern(
+        name=name,
+        code=code,
+        said=said,
+        kind=kind,
+        put=put,
+        document=document,
+        numeric=put is numeric,
+        unit=unit,
+        quantity=members(unit.quantity),
+        members=members(elements),
+        known={"resourceType": "Observation", "status": elements["status"]},
+        extensions=extensions,
+        absent=missing,
+        findings=tuple(findings),
+    )
 
 
 def _status(reading: Reading, raw: str, code: str, findings: list[tuple[str, int, str]]) -> Json:

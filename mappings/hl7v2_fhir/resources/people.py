@@ -18,14 +18,11 @@ def practitioners(reading: Reading, raw: str) -> list[Json]:
     """References to the people of an XCN field."""
     if not raw or raw == '""':
         return []
-    found = reading.actors.get(("XCN", raw))
+    found = reading.people.get(raw)
     if found is None:
-        found = reading.actors["XCN", raw] = _practitioners(reading, raw)
+        people = reading.dialect.cached(_people, reading, raw)
+        found = reading.people[raw] = [_referred(reading, person) for person in people]
     return found
-
-
-def _practitioners(reading: Reading, raw: str) -> list[Json]:
-    return [_referred(reading, person) for person in reading.dialect.cached(_people, reading, raw)]
 
 
 def _people(reading: Reading, raw: str) -> list[Json]:

@@ -50,11 +50,14 @@ def _category(reading: Reading, found: Json, raw: str, setting: Setting) -> None
     section = reading.part(raw)
     if not section:
         return
-    known = SECTION.get(section)
-    category = {"coding": [known]} if known else concept(reading, raw.split(reading.repetition, 1)[0])
-    found["category"] = [category]
+    found["category"] = [reading.dialect.cached(_section, reading, raw)]
     if coding := SECTION_CATEGORY.get(section):
         setting.shared["category"] = [{"coding": [coding]}]
+
+
+def _section(reading: Reading, raw: str) -> Json | None:
+    known = SECTION.get(reading.part(raw))
+    return {"coding": [known]} if known else concept(reading, raw.split(reading.repetition, 1)[0])
 
 
 def finish_report(reading: Reading, report: Json, order: Order, statuses: Sequence[str]) -> None:
