@@ -26,8 +26,13 @@ class Breaker:
         """True when a delivery may go out now; the first one after a pause is the probe."""
         return not self.open or self.probing
 
-    def failed(self, now: int) -> float:
-        """An attempt did not reach the destination: open, and return the pause in seconds, with jitter."""
+    def failed(self, now: int) -> float | None:
+        """An attempt did not reach the destination: open, and return the pause in seconds, with jitter.
+
+        None when it is open already: those that were under way together are one failure.
+        """
+        if self.open and not self.probing:
+            return None
         if not self.open:
             self.since = now
         self.open, self.probing = True, False

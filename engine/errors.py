@@ -11,6 +11,7 @@ The texts never contain a field's value: they may be logged, answered and shown.
     ├── Unroutable              kept, held and answered positively: a site's own rule raised
     ├── Unreadable              admitted, kept, held and answered negatively: not a message of its format
     ├── StoreUnavailable        nothing could be made durable: answered negatively, the sender must resend
+    │   └── RowRefused          a row that can never be stored: trying again is no use
     ├── Held                    a conversion that must not go on: the delivery waits for a person
     ├── Configuration           a fault in a channel, a table or a setting, with file and line
     ├── Conflict                a person's command that no longer applies
@@ -115,6 +116,14 @@ class StoreUnavailable(InterlockError):
     weight = Weight.TRANSIENT
     reply = Reply.ERROR
     advice = "The sender must send again. Free disk space, or see /readyz for what is wrong with the store."
+
+
+class RowRefused(StoreUnavailable):
+    """A row that the store can never keep, e.g. one that is too large: trying again is no use."""
+
+    code = "row_refused"
+    weight = Weight.PERMANENT
+    advice = "See the log for what was refused."
 
 
 class Held(InterlockError):

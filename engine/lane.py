@@ -79,7 +79,7 @@ class Lane:
 
     def append(self, delivery: Delivery) -> None:
         """Queue a delivery at the end: it comes after everything that was ever queued here."""
-        self._memory.take(delivery)
+        self._take(delivery)
         self.queue.append(delivery)
         self.seen = delivery.seq
 
@@ -92,8 +92,17 @@ class Lane:
             if other.seq > delivery.seq:
                 position = at
                 break
-        self._memory.take(delivery)
+        self._take(delivery)
         self.queue.insert(position, delivery)
+
+    def _take(self, delivery: Delivery) -> None:
+        """A merge waits in two lanes and is held in memory once."""
+        if delivery.lane == self.key:
+            self._memory.take(delivery)
+
+    def _give_back(self, delivery: Delivery) -> None:
+        if delivery.lane == self.key:
+            self._memory.give_back(delivery)
 
     def next(self) -> Delivery | None:
         """The first delivery that nothing blocks, or None."""
@@ -102,7 +111,19 @@ class Lane:
         if self.rule == "wait":
             first = min(other.seq for other in self.blocked.values())
             return self.queue[0] if self.queue and self.queue[0].seq < first else None
-        return next((delivery for delivery in self.queue if self._passes(delivery)), None)
+        for delivery in self.queue:
+            if self._passes(delivery):
+                return delivery
+            if delivery.barrier:  # nothing overtakes a merge that waits
+                return None
+        return None
+
+    @property
+    def reads_on(self) -> bool:
+        """True when the store holds more of this lane and something of it could go out."""
+        if self.later <= self.seen or len(self.queue) >= MOST_IN_MEMORY:
+            return False
+        return self.rule != "wait" or not self.blocked or min(o.seq for o in self.blocked.values()) > self.seen
 
     def _passes(self, delivery: Delivery) -> bool:
         """A barrier waits for everything before it; the rest only for its own order number."""
@@ -117,14 +138,14 @@ class Lane:
         """Take a delivery out of the queue: it has ended, was put aside, or changed hands."""
         for at, other in enumerate(self.queue):
             if other.id == delivery:
-                self._memory.give_back(other)
+                self._give_back(other)
                 del self.queue[at]
                 return
 
     def clear(self) -> None:
         """Let go of everything queued: the store has it."""
         for delivery in self.queue:
-            self._memory.give_back(delivery)
+            self._give_back(delivery)
         self.queue.clear()
 
     def block(self, delivery: Delivery) -> None:

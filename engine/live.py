@@ -126,8 +126,8 @@ class Live:
     def _apply(self, name: str, destination: str) -> None:
         outlet = self._worker.outlets[name, destination]
         stopped = self.states.get((name, "")) == "stopped"
-        outlet.paused = stopped or self.states.get((name, destination), "started") != "started"
-        outlet.pump()
+        held = stopped or self.states.get((name, destination), "started") != "started"
+        (outlet.hold if held else outlet.unhold)("person")
 
     async def _start_source(self, running: Running) -> None:
         """Start a channel's source, unless a person wants it silent; one that cannot start is tried again."""

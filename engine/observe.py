@@ -65,6 +65,11 @@ def connector_failed(delivery: Delivery, error: Exception) -> None:
     _raised("connector_failed", delivery, error)
 
 
+def lane_failed(channel: str, destination: str, error: Exception) -> None:
+    """Log that a lane's turn raised what nobody foresaw: it is given another one."""
+    event("lane_failed", channel=channel, destination=destination, error=type(error).__name__)
+
+
 def _raised(name: str, delivery: Delivery, error: Exception) -> None:
     """What may be told of somebody's exception: its type and place, never its values."""
     frame = error.__traceback__

@@ -127,12 +127,11 @@ def _standing_still(outlet: Outlet) -> Iterator[None]:
 
     A channel whose wiring was exchanged goes on taking messages, and its new outlet is offered them at once.
     """
-    paused, outlet.paused = outlet.paused, True
+    outlet.hold("restoring")
     try:
         yield
     finally:
-        outlet.paused = paused
-        outlet.pump()
+        outlet.unhold("restoring")
 
 
 async def _note_restored(store: SqliteStore) -> None:

@@ -35,19 +35,23 @@ def _in_doubt(outcome: Outcome, delivery: Delivery, policy: DestinationSpec, now
         return Settlement(DeliveryState.HELD, "in_doubt", outcome, now, delivery.attempts)
     if gave_up(delivery, policy.retry, now):
         return Settlement(DeliveryState.DEAD, "gave_up", outcome, now, delivery.attempts)
-    wait = backoff(policy.retry, delivery.attempts, chance)
+    wait = backoff(policy.retry, delivery.tries, chance)
     return Settlement(DeliveryState.IN_DOUBT, outcome.code, outcome, now, delivery.attempts, now + wait)
 
 
 def _again(outcome: Outcome, delivery: Delivery, retry: Retry, now: int, chance: float) -> Settlement:
-    """Try later. An unreachable destination spends no attempt: its breaker decides when the lane goes on."""
+    """Try later. An unreachable destination spends no attempt: its breaker decides when the lane goes on.
+
+    A doubt stays one: that this try did not arrive says nothing of the earlier one, so the same bytes go out again.
+    """
     spent = delivery.attempts + (0 if outcome.unreachable else 1)
     if gave_up(delivery, retry, now):
         return Settlement(DeliveryState.DEAD, "gave_up", outcome, now, spent)
     if spent >= retry.attempts and not outcome.unreachable:
         return Settlement(DeliveryState.DEAD, "attempts_spent", outcome, now, spent)
     wait = 0 if outcome.unreachable else max(backoff(retry, spent - 1, chance), outcome.retry_after)
-    return Settlement(DeliveryState.QUEUED, outcome.code, outcome, now, spent, now + wait)
+    state = DeliveryState.IN_DOUBT if delivery.state is DeliveryState.IN_DOUBT else DeliveryState.QUEUED
+    return Settlement(state, outcome.code, outcome, now, spent, now + wait)
 
 
 def gave_up(delivery: Delivery, retry: Retry, now: int) -> bool:

@@ -56,14 +56,28 @@ class Outlet:
         self.spec = spec
         self.destination = destination
         self.breaker = Breaker()
-        self.paused = False
         self.lanes: dict[bytes, Lane] = {}
+        self._holds: set[str] = set()
         self._host = host
         self._ready: deque[Lane] = deque()
         self._at_work = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._most = spec.connections * IN_FLIGHT_FACTOR
         self._rule = behind(running.channel.kind, spec)
+
+    @property
+    def paused(self) -> bool:
+        """True while anybody holds it: then no lane starts."""
+        return bool(self._holds)
+
+    def hold(self, who: str) -> None:
+        """Start no lane until `who` lets go: a person, a restore, the end of the process."""
+        self._holds.add(who)
+
+    def unhold(self, who: str) -> None:
+        """Let go; the outlet goes on when nobody else holds it."""
+        self._holds.discard(who)
+        self.pump()
 
     def offer(self, delivery: Delivery) -> None:
         """Queue a delivery in its lane (a merge: in both) and let the lane go on when it can."""
@@ -98,7 +112,7 @@ class Outlet:
 
     async def drain(self) -> None:
         """Stop starting lanes and wait for those at work."""
-        self.paused = True
+        self.hold("draining")
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -110,7 +124,19 @@ class Outlet:
         self._ready.clear()
 
     async def _work(self, lane: Lane) -> None:
-        """Carry a lane's deliveries, a turn's worth at the most; then give its place to the next ready lane."""
+        """Give a lane its turn; whatever it raises, the others go on and it tries again."""
+        try:
+            await self._turn(lane)
+        except Exception as error:
+            observe.lane_failed(self.running.channel.name, self.spec.name, error)
+            self._pause(lane, STORE_PAUSE_SECONDS)
+        finally:
+            self._at_work -= 1
+            lane.running = False
+            self._rest(lane)
+
+    async def _turn(self, lane: Lane) -> None:
+        """Carry a lane's deliveries, at most a turn's worth; what was settled is recorded whatever happens."""
         previous: Carried | None = None
         try:
             for _ in range(DELIVERIES_A_TURN):
@@ -124,11 +150,8 @@ class Outlet:
                 previous = carried if isinstance(carried, Carried) else None
                 if not self._take_note(lane, delivery, carried):
                     break
-            await self._host.recorded(previous)
         finally:
-            self._at_work -= 1
-            lane.running = False
-            self._rest(lane)
+            await self._host.recorded(previous)
 
     async def _carry(self, delivery: Delivery) -> Carried | Unclaimed:
         try:
@@ -185,8 +208,9 @@ class Outlet:
 
     async def _refill(self, lane: Lane) -> Delivery | None:
         """Read what the store alone holds of a lane."""
-        if lane.queue or lane.later <= lane.seen:
+        if not lane.reads_on:
             return None
+        until = lane.later  # what is offered while we read stands behind it
         channel, destination = self.running.channel.name, self.spec.name
         try:
             found = await self._host.backlog.open_of_lane(channel, destination, lane.key, lane.seen, REFILL)
@@ -194,7 +218,6 @@ class Outlet:
             observe.failed("backlog_not_read", error, channel=channel, destination=destination)
             self._pause(lane, STORE_PAUSE_SECONDS)
             return None
-        last = found[-1].seq if found else lane.later
         for delivery in found:
             if stands_still(delivery.state):
                 lane.block(delivery)
@@ -202,7 +225,7 @@ class Outlet:
                 lane.append(delivery)
             if delivery.barrier:
                 self._tell_other_lane(lane, delivery)
-        lane.seen = last
+        lane.seen = found[-1].seq if len(found) == REFILL else max(lane.seen, until)
         return lane.next()
 
     def _tell_other_lane(self, lane: Lane, merge: Delivery) -> None:
@@ -239,7 +262,7 @@ class Outlet:
             self.lanes.pop(lane.key, None)
         elif head is not None and head.barrier and lane.key != head.lane:
             self.wake(self.lane(head.lane))
-        elif not lane.timer and (lane.later > lane.seen if head is None else self._alone(lane, head)):
+        elif not lane.timer and (lane.reads_on if head is None else self._alone(lane, head)):
             lane.running = True
             self._ready.append(lane)
         self.pump()
@@ -253,6 +276,8 @@ class Outlet:
 
     def _unreachable(self) -> None:
         pause = self.breaker.failed(self._host.ports.store.now())
+        if pause is None:
+            return
         if self.breaker.failures == 1:
             observe.event(
                 "destination_unreachable", channel=self.running.channel.name, destination=self.spec.name, seconds=pause
@@ -296,7 +321,7 @@ class Worker:
                 return
             except StoreUnavailable as error:
                 observe.failed("outcome_not_recorded", error)
-                if self.ending:
+                if self.ending or error.code == "row_refused":
                     return
                 await asyncio.sleep(STORE_PAUSE_SECONDS)
                 durable = self._record(carried)
@@ -317,7 +342,7 @@ class Worker:
             lane = outlet.lane(key)
             lane.release(delivery.id)
             lane.leave(delivery.id)
-            if delivery.state is DeliveryState.QUEUED:
+            if delivery.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT):
                 lane.add(delivery)
             outlet.wake(lane)
 

@@ -89,13 +89,16 @@ def end_delivery(t: Transaction, number: int, reason: str, actor: str) -> Delive
 
 
 def replay_delivery(t: Transaction, number: int, reason: str, actor: str) -> Delivery:
-    """Queue a held or dead delivery again in its old place, with a fresh number of attempts.
+    """Let a held or dead delivery flow again from its old place, with a fresh number of attempts.
+
+    What may have arrived is in doubt again: its stored output goes out, or the destination is asked, by its policy.
 
     Raises:
         NotFound, Conflict: there is no such delivery, or it neither is held nor dead.
     """
-    stuck = (DeliveryState.HELD, DeliveryState.DEAD)
-    found = _change(t, number, stuck, DeliveryState.QUEUED, "replayed")
+    found = _wanted(t, number, (DeliveryState.HELD, DeliveryState.DEAD))
+    state = DeliveryState.IN_DOUBT if _may_have_arrived(t, found) else DeliveryState.QUEUED
+    _set(t, found, state, "replayed", 0)
     t.event(found.organization, "replayed", number, reason, actor)
     return found
 
@@ -172,12 +175,15 @@ def take_back(t: Transaction, numbers: Iterable[int]) -> int:
     return changed
 
 
-LAST_OUTCOME = "SELECT outcome FROM attempt WHERE id = ?"
+OPEN_DOUBT = (
+    "SELECT 1 FROM attempt WHERE delivery = ? AND (outcome IS NULL OR outcome IN ('ambiguous', 'taken'))"
+    " AND id > coalesce((SELECT max(id) FROM attempt WHERE delivery = ? AND outcome = 'permanent'), 0)"
+)
 
 
 def _may_have_arrived(t: Transaction, found: Delivery) -> bool:
-    row = t.connection.execute(LAST_OUTCOME, (found.attempt,)).fetchone()
-    return row is not None and row[0] in (None, "ambiguous")
+    """An attempt had no certain answer, and no later one was refused for good: then the same bytes must go out."""
+    return t.connection.execute(OPEN_DOUBT, (found.id, found.id)).fetchone() is not None
 
 
 def _each(

@@ -14,7 +14,7 @@ JOIN = "\x1f"
 
 def stable(*parts: str) -> str:
     """The id of what these parts name: a UUID of version 8 (RFC 9562) over their BLAKE2b hash."""
-    return _uuid(blake2b(JOIN.join(parts).encode(), digest_size=16))
+    return _uuid(blake2b(JOIN.join(parts).encode(), digest_size=16).hexdigest())
 
 
 class Scope:
@@ -35,9 +35,8 @@ class Scope:
         self._counts[name] = count + 1
         whole = self._hash.copy()
         whole.update(f"{name}{JOIN}{count}".encode())
-        return _uuid(whole)
+        return _uuid(whole.hexdigest())
 
 
-def _uuid(name: blake2b) -> str:
-    h = name.hexdigest()
+def _uuid(h: str) -> str:
     return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-a{h[17:20]}-{h[20:]}"

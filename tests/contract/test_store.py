@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from engine.balance import balance
-from engine.errors import Conflict, NotFound, Reply, Weight
-from engine.model import Attempt, DeliveryState, Finding, MessageState, Outcome
+from engine.errors import Conflict, NotFound, Reply, RowRefused, Weight
+from engine.model import Attempt, DeliveryState, Finding, MessageState, Outcome, Settlement
 from engine.store import acts, backlog, queries
+from engine.store.sealing import place
 from engine.store.sqlite import SqliteStore
 from tests import stores
 from tests.stores import StepClock, claim, deliver, doubt, held, keep, keep_one, kill, receipt, refused, settle
@@ -443,5 +444,58 @@ def test_an_item_is_counted_and_closed(play: Callable[..., Any]) -> None:
         await store.act(partial(acts.close_item, number=number, reason="mapped", actor="maria"))
         await claim(store, await keep_one(store, "4", patient="4"), finding)
         assert await store.read(lambda c: c.execute("SELECT count(*) FROM item").fetchone()) == (2,)
+
+    play(work)
+
+
+def test_a_reused_control_id_is_one_item_a_sender_and_day_and_does_not_name_the_id(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        for text in ("one", "two", "three"):
+            await keep(store, "C77", text=text)
+        await asyncio.gather(keep(store, "C77", text="four"), keep(store, "C78", text="one"))
+        ((number, code, count, sealed),) = await store.read(
+            lambda c: c.execute("SELECT id, code, count, sealed FROM item").fetchall()
+        )
+        assert (code, count) == ("control_id_reused", 3)
+        about = store.keys("site").open(sealed, place("site", number, "item"))
+        assert b"A B" in about and b"C77" not in about
+
+    play(work)
+
+
+def test_a_row_that_can_never_be_stored_is_refused_for_good_and_alone(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        broken = await claim(store, await keep_one(store, "1"))
+        sound = await claim(store, await keep_one(store, "2", patient="P2"))
+        ends = [
+            store.settle(broken, Settlement(DeliveryState.DELIVERED, "AA", stores.TAKEN, 1 << 70, 1)),
+            store.settle(sound, Settlement(DeliveryState.DELIVERED, "AA", stores.TAKEN, store.now(), 1)),
+        ]
+        refused, settled = await asyncio.gather(*ends, return_exceptions=True)
+        assert isinstance(refused, RowRefused) and refused.code == "row_refused"
+        assert refused.weight is Weight.PERMANENT and settled is True
+
+    play(work)
+
+
+@pytest.mark.parametrize("control", ["", "1"])
+def test_what_a_message_is_costs_the_same_after_many_of_its_control_id(play: Callable[..., Any], control: str) -> None:
+    async def work(store: SqliteStore) -> None:
+        steps = 0
+
+        def step() -> None:
+            nonlocal steps
+            steps += 1
+
+        costs = []
+        for number in range(400):
+            if number in (10, 399):
+                steps = 0
+                store._connection.set_progress_handler(step, 10)
+            await keep(store, control, text=str(number))
+            store._connection.set_progress_handler(None, 0)
+            costs.append(steps)
+        assert costs[10] > 0
+        assert costs[399] <= costs[10] * 2
 
     play(work)

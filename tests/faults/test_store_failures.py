@@ -107,10 +107,10 @@ def test_a_claim_that_fails_while_an_outcome_is_tried_again_is_not_forgotten(tmp
         async with building.path(tmp_path) as path:
             path.ports.store = Failing(path.store, claim=[False, True], settle=[True] * 5)
             (outlet,) = path.worker.outlets.values()
-            outlet.paused = True
+            outlet.hold("test")
             for number in range(3):
                 assert (await path.send(building.oru(f"C{number}"))).positive
-            outlet.paused = False
+            outlet.unhold("test")
             outlet.pump()
             await ended(path, ["delivered"] * 3)
             assert received(path) == ["C0", "C1", "C2"]

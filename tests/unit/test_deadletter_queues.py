@@ -130,14 +130,14 @@ def on_the_path(folder: Path, story: Any, **more: Any) -> None:
 def test_a_dead_delivery_goes_on_from_its_place_and_then_what_waited(tmp_path: Path) -> None:
     async def story(line: Path_) -> None:
         outlet = line.worker.outlets["lab", "ehr"]
-        outlet.paused = True
+        outlet.hold("test")
         await line.send(oru("1", order="7"))
         await line.send(oru("2", order="7"))
         (lane,) = outlet.lanes.values()
         first = lane.queue[0]
         await line.store.put_aside(first, DeliveryState.DEAD, "converter_failed")
         line.worker.put_aside(first)
-        outlet.paused = False
+        outlet.unhold("test")
         outlet.pump()
         await line.quiet()
         assert line.states() == ["dead", "queued"]

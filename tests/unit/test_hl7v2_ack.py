@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from engine.errors import Reply, Weight
+from engine.errors import Conflict, Reply, Weight
 from engine.formats.hl7v2 import Hl7v2, read
 from engine.formats.hl7v2_ack import acknowledge, answer_code, judge
 from engine.model import Verdict, show_id
@@ -108,6 +108,7 @@ def test_older_versions_get_the_older_err(version: bytes) -> None:
         ("too_large", False, b"104"),
         ("wrong_environment", False, b"202"),
         ("several_messages", False, b"100"),
+        (Conflict.code, False, b"205"),
         ("something_else", False, b"199"),
     ],
 )

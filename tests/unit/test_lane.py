@@ -113,3 +113,44 @@ def test_memory_is_given_back() -> None:
     made.leave(1)
     made.clear()
     assert (memory.places_left, memory.bytes_left) == (10, 100)
+
+
+def test_nothing_passes_a_merge_that_waits_behind_a_held_one() -> None:
+    first = delivery(1, b"o1")
+    made = lane("order", first, delivery(2, b"o2", barrier=b"other"), delivery(3, b"o3"))
+    made.leave(first.id)
+    made.block(first)
+    assert made.next() is None
+
+
+def test_a_lane_that_is_blocked_in_memory_reads_nothing_from_the_store() -> None:
+    first = delivery(1)
+    made = lane("wait", first)
+    made.leave(first.id)
+    made.block(first)
+    made.later = 9
+    assert not made.reads_on
+    made.release(first.id)
+    assert made.reads_on
+
+
+def test_behind_a_held_order_the_lane_reads_on_for_the_others() -> None:
+    first = delivery(1)
+    made = lane("order", first, delivery(2))
+    made.leave(first.id)
+    made.block(first)
+    made.later = 9
+    assert made.next() is None and made.reads_on
+
+
+def test_a_merge_is_held_in_memory_once() -> None:
+    memory = Memory(10, 100)
+    one, two = Lane(b"lane", "wait", memory), Lane(b"other", "wait", memory)
+    merge = delivery(1, barrier=b"other")
+    merge.raw = b"x" * 60
+    one.add(merge)
+    two.add(merge)
+    assert (memory.places_left, memory.bytes_left) == (9, 40)
+    one.leave(1)
+    two.leave(1)
+    assert (memory.places_left, memory.bytes_left) == (10, 100)

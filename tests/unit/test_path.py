@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from engine.errors import Held, Reply, Weight
+from engine.large import LARGE_BYTES
 from engine.model import Finding, Outcome
+from engine.store.sealing import OrganizationKeys
 from engine.wiring import Channel, MapRule, SourceSpec
 from tests.building import Path_, channel, merge, oru, path, spec
 
@@ -303,3 +306,39 @@ def test_a_predicate_that_raises_holds_the_message_and_the_sender_may_forget_it(
         assert rows(line, "SELECT state, reason FROM message") == [("held", "predicate_failed")]
 
     run(tmp_path, channel(spec(when="x:y")), story, predicates={"ehr": predicate})
+
+
+def test_a_large_message_is_read_beside_the_loop(tmp_path: Path) -> None:
+    threads = []
+
+    def predicate(identity):  # type: ignore[no-untyped-def]
+        threads.append(threading.current_thread() is threading.main_thread())
+        return True
+
+    async def story(line: Path_) -> None:
+        large = oru("C2", "P2", "x" * LARGE_BYTES)
+        assert (await line.send(oru("C1"))).positive
+        assert (await line.send(large)).positive
+        assert (await line.send(large)).positive
+        await line.quiet()
+        assert threads == [True, False, False]
+        assert line.destinations["ehr"].received == [oru("C1"), large]
+
+    run(tmp_path, channel(spec(when="x:y")), story, predicates={"ehr": predicate})
+
+
+def test_a_large_stored_message_is_opened_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+    opened = OrganizationKeys.open
+
+    def observed(self, sealed, place):  # type: ignore[no-untyped-def]
+        threads.append(threading.current_thread() is threading.main_thread())
+        return opened(self, sealed, place)
+
+    async def story(line: Path_) -> None:
+        kept = await line.send(oru("C1", value="x" * LARGE_BYTES))
+        assert await line.store.load(line.running.channel.owner, kept.verdict.message)
+        assert threads == [False]
+
+    monkeypatch.setattr(OrganizationKeys, "open", observed)
+    run(tmp_path, None, story)

@@ -31,7 +31,7 @@ def run(folder: Path, wiring: Channel | None, story: Callable[[Path_], Awaitable
 async def left_behind(line: Path_, *messages: bytes, claimed: int = 0) -> None:
     """Keep messages while nothing is sent, and claim the first of them as a process does that then dies."""
     for outlet in line.worker.outlets.values():
-        outlet.paused = True
+        outlet.hold("test")
     for raw in messages:
         assert (await line.send(raw)).positive
     lane = (await line.store.read(lambda c: c.execute("SELECT DISTINCT lane FROM delivery").fetchall()))[0][0]

@@ -21,9 +21,9 @@ class At:
         return self.at
 
 
-def delivery(attempts: int = 0, age: int = 0) -> Delivery:
+def delivery(attempts: int = 0, age: int = 0, state: DeliveryState = DeliveryState.QUEUED, tries: int = 0) -> Delivery:
     message = Ids(At(NOW - age)).next()
-    return Delivery(1, message, "site", "lab", "ehr", b"", 1, b"", attempts=attempts)
+    return Delivery(1, message, "site", "lab", "ehr", b"", 1, b"", state=state, attempts=attempts, tries=tries)
 
 
 TAKEN = Outcome("AA", level="application")
@@ -76,3 +76,18 @@ def test_a_destination_that_names_its_wait_is_heard() -> None:
 def test_backoff_is_full_jitter_below_a_cap(attempt: int, longest: int) -> None:
     assert backoff(Retry(), attempt, 0.0) == 0
     assert backoff(Retry(), attempt, 0.999999) == pytest.approx(longest, rel=1e-4)
+
+
+@pytest.mark.parametrize("outcome", [BUSY, GONE], ids=["busy", "unreachable"])
+def test_a_doubt_stays_one_when_the_next_try_does_not_arrive(outcome: Outcome) -> None:
+    doubtful = delivery(state=DeliveryState.IN_DOUBT)
+    settled = settle(outcome, doubtful, DestinationSpec("e", "memory://e"), NOW, 0.5)
+    assert settled.state is DeliveryState.IN_DOUBT
+
+
+def test_many_lost_answers_are_waited_for_longer_and_longer() -> None:
+    waits = [
+        settle(LOST, delivery(tries=tries), DestinationSpec("e", "memory://e"), NOW, 0.5).next_at - NOW
+        for tries in (0, 3, 6)
+    ]
+    assert waits == [500_000, 4_000_000, 32_000_000]

@@ -109,7 +109,7 @@ def _composed(parts: list[str]) -> str:
     country, area, local, extension = parts[4:8]
     if not local:
         return ""
-    number = " ".join(
-        part for part in (f"+{country.lstrip('+')}" if country else "", f"({area})" if area else "", local) if part
-    )
+    number = f"({area}) {local}" if area else local
+    if country:
+        number = f"+{country.lstrip('+')} {number}"
     return f"{number} x{extension}" if extension else number

@@ -73,7 +73,8 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
     extensions = list(pattern.extensions)
     value = _number(pattern, row[5], extensions) or _value(reading, found, result, pattern, extensions, setting)
     if len(row) > _SHORT:
-        _performers(reading, found, row)
+        if performers := _performers(reading, row):
+            found["performer"] = performers
         _rest(reading, found, row, extensions, result.number)
     if result.notes and (notes := annotated(reading, result.notes)):
         found["note"] = notes
@@ -185,10 +186,16 @@ def _keep_unit(found: Json, unit: Unit, extensions: list[Json]) -> None:
         extensions.append(unit.kept)
 
 
-def _performers(reading: Reading, found: Json, row: Row) -> None:
-    """OBX-23 (else 15) the laboratory, OBX-25 its director there, OBX-16 who is responsible."""
-    if not (row[15] or row[16] or row[23] or row[25]):
-        return
+def _performers(reading: Reading, row: Row) -> list[Json]:
+    """OBX-23 (else 15) the laboratory, OBX-25 its director there, OBX-16 who is responsible; remembered."""
+    key = (row[15], row[16], row[23], row[24], row[25])
+    found = reading.actors.get(key)
+    if found is None:
+        found = reading.actors[key] = _performing(reading, row)
+    return found
+
+
+def _performing(reading: Reading, row: Row) -> list[Json]:
     made = producer(reading, row[15])
     place = organization(reading, row[23], row[24]) if row[23] else None
     people = practitioners(reading, row[16])
@@ -197,8 +204,7 @@ def _performers(reading: Reading, found: Json, row: Row) -> None:
     for actor in (place, made, *directors, *people):
         if actor and actor not in performers:
             performers.append(actor)
-    if performers:
-        found["performer"] = performers
+    return performers
 
 
 def _rest(reading: Reading, found: Json, row: Row, extensions: list[Json], number: int) -> None:
@@ -209,7 +215,7 @@ def _rest(reading: Reading, found: Json, row: Row, extensions: list[Json], numbe
         found["identifier"] = [made]
     if row[20] and (site := concept(reading, row[20].split(reading.repetition, 1)[0])):
         found["bodySite"] = site
-    if row[17] and (methods := concepts(reading, row[17])):
+    if row[17] and (methods := reading.dialect.cached(concepts, reading, row[17])):
         found["method"] = methods[0]
         extensions += ({"url": OWN + "v2-method", "valueCodeableConcept": more} for more in methods[1:])
     if row[18] and (device := entity(reading, row[18].split(reading.repetition, 1)[0])):

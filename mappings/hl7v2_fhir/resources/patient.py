@@ -146,9 +146,16 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
         found["identifier"] = numbers
     found["status"] = _encounter_status(reading, code, pv1[45])
     found["class"] = PATIENT_CLASS[code]
-    if pv1[4] and (kinds := concepts(reading, pv1[4])):
+    _visit(reading, found, pv1, subject)
+    return reading.put(found)
+
+
+def _visit(reading: Reading, found: Json, pv1: Row, subject: Json | None) -> None:
+    """Kind, service, people, time and place of a visit."""
+    cached = reading.dialect.cached
+    if pv1[4] and (kinds := cached(concepts, reading, pv1[4])):
         found["type"] = kinds
-    if pv1[10] and (service := concept(reading, pv1[10])):
+    if pv1[10] and (service := cached(concept, reading, pv1[10])):
         found["serviceType"] = service
     if subject:
         found["subject"] = subject
@@ -156,9 +163,8 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
         found["participant"] = people
     if pv1[44] or pv1[45]:
         put_period(reading, found, "period", pv1[44], pv1[45], "PV1-44")
-    if pv1[3] and (place := reading.dialect.cached(_place, reading, pv1[3])):
+    if pv1[3] and (place := cached(_place, reading, pv1[3])):
         found["location"] = [{"location": {"display": place}}]
-    return reading.put(found)
 
 
 def _encounter_status(reading: Reading, code: str, discharged: str) -> str:

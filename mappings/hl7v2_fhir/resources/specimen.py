@@ -24,7 +24,7 @@ def specimen(reading: Reading, spm: Noted, subject: Json | None, order: str) -> 
     if row[30]:
         found["accessionIdentifier"] = extended(reading, row[30].split(reading.repetition, 1)[0])
     found["status"] = {"Y": "available", "N": "unavailable"}.get(reading.text(row[20]))
-    found["type"] = concept(reading, row[4])
+    found["type"] = reading.dialect.cached(concept, reading, row[4])
     found["subject"] = subject
     put_time(reading, found, "receivedTime", row[18], where + "-18")
     if row[3]:
