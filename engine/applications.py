@@ -1,11 +1,14 @@
 """Answers that wait for a destination: on channels with answer = "application" the sender hears what it said.
 
-Invariant: the sender waits at most `answer_within`; after that it hears an error and the delivery goes on.
+Invariant: the sender waits at most `answer_within`; after that it hears an error and the delivery goes on. Whoever
+asks listens before the store is read, so that no outcome falls between the two.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from engine.errors import Reply, StoreUnavailable
@@ -29,42 +32,60 @@ class Applications:
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
-        self._waiting: dict[int, asyncio.Future[Settlement]] = {}
+        self._waiting: dict[tuple[int, str], set[asyncio.Future[Settlement]]] = {}  # by message and destination
 
     async def verdict(self, kept: Kept, running: Running) -> Verdict:
         """What the one answering destination said of a message, or an error when it said nothing in time."""
-        spec = next(spec for spec in running.channel.destinations if spec.answers)
-        delivery = next((d for d in kept.deliveries if d.destination == spec.name), None)
-        reason = ""
-        if delivery is None:  # a duplicate: its first delivery answers
+        name = next(spec.name for spec in running.channel.destinations if spec.answers)
+        with self._listening(kept.verdict.message, name) as outcome:
             try:
-                delivery, reason = await self._deliveries.delivery_of(kept.verdict.message, spec.name) or (None, "")
+                delivery, reason = await self._delivery(kept, name)
             except StoreUnavailable as error:
                 return _error(kept.verdict, error.code, error.text)
-        if delivery is None or delivery.state in FINAL_DELIVERY_STATES:
-            return kept.verdict
-        if stands_still(delivery.state):
-            return _not_taken(reason, kept.verdict)
-        return await self._wait(delivery, kept.verdict, running.channel.source.answer_within)
+            if delivery is None or delivery.state in FINAL_DELIVERY_STATES:
+                return kept.verdict
+            if stands_still(delivery.state):
+                return _not_taken(reason, kept.verdict)
+            return await _wait(outcome, kept.verdict, running.channel.source.answer_within)
 
     def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Wake whoever waits, once the outcome is one that will not change by itself."""
-        ended = settlement.state is DeliveryState.DELIVERED or stands_still(settlement.state)
-        waiting = self._waiting.get(delivery.id) if ended else None
-        if waiting is not None and not waiting.done():
-            waiting.set_result(settlement)
+        if not self._waiting or not (settlement.state is DeliveryState.DELIVERED or stands_still(settlement.state)):
+            return
+        for outcome in self._waiting.get((delivery.message, delivery.destination), ()):
+            if not outcome.done():
+                outcome.set_result(settlement)
 
-    async def _wait(self, delivery: Delivery, verdict: Verdict, within: int) -> Verdict:
-        waiting = self._waiting.setdefault(delivery.id, asyncio.get_running_loop().create_future())
+    async def _delivery(self, kept: Kept, name: str) -> tuple[Delivery | None, str]:
+        """The delivery whose outcome answers, and the reason of its state; a duplicate's is that of its first."""
+        for delivery in kept.deliveries:
+            if delivery.destination == name:
+                return delivery, ""
+        return await self._deliveries.delivery_of(kept.verdict.message, name) or (None, "")
+
+    @contextmanager
+    def _listening(self, message: int, destination: str) -> Iterator[asyncio.Future[Settlement]]:
+        """A future of one's own for the outcome: who gives up leaves the others waiting."""
+        key = message, destination
+        outcome: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(key, set())
+        waiting.add(outcome)
         try:
-            settlement = await asyncio.wait_for(asyncio.shield(waiting), within / MICROSECONDS)
-        except TimeoutError:
-            return _error(verdict, "answer_late", LATE)
+            yield outcome
         finally:
-            self._waiting.pop(delivery.id, None)
-        if settlement.state is DeliveryState.DELIVERED:
-            return verdict
-        return _not_taken(settlement.reason, verdict)
+            waiting.discard(outcome)
+            if not waiting:
+                self._waiting.pop(key, None)
+
+
+async def _wait(outcome: asyncio.Future[Settlement], verdict: Verdict, within: int) -> Verdict:
+    try:
+        settlement = await asyncio.wait_for(outcome, within / MICROSECONDS)
+    except TimeoutError:
+        return _error(verdict, "answer_late", LATE)
+    if settlement.state is DeliveryState.DELIVERED:
+        return verdict
+    return _not_taken(settlement.reason, verdict)
 
 
 def _not_taken(reason: str, verdict: Verdict) -> Verdict:

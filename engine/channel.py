@@ -33,6 +33,7 @@ class Site:
     channels: Mapping[str, Channel]
     broken: frozenset[str] = frozenset()
     faults: tuple[Fault, ...] = ()
+    readable: bool = True  # False: nothing is known of any channel
 
     @property
     def sound(self) -> bool:
@@ -89,12 +90,14 @@ def inspect_channel(folder: Path, known: Known) -> tuple[Channel | None, list[Fa
 
 def read_site(root: Path, known: Known | None = None) -> Site:
     """Every channel below a folder; one with an error is left out, and so is one whose address another has."""
-    if not root.is_dir():
-        return Site({}, faults=(Fault(str(root), 1, "there is no such folder", "name the folder of channels"),))
+    try:
+        folders = sorted(f for f in root.iterdir() if f.name[0] not in "._" and f.is_dir())
+    except OSError as error:
+        fault = Fault(str(root), 1, f"reading the folder: {error.strerror}", "name the folder of channels")
+        return Site({}, faults=(fault,), readable=False)
     known = known or Known()
     channels: dict[str, Channel] = {}
     faults: list[Fault] = []
-    folders = sorted(f for f in root.iterdir() if f.is_dir() and f.name[0] not in "._")
     for folder in folders:
         channel, found = inspect_channel(folder, known)
         faults += found
@@ -113,7 +116,12 @@ def check_folder(root: Path, known: Known | None = None) -> list[Fault]:
 
 
 def diff(running: Mapping[str, Channel], site: Site) -> Changes:
-    """What changes when a site is taken: by revision, so that touching a file changes nothing."""
+    """What changes when a site is taken: by revision, so that touching a file changes nothing.
+
+    A folder of channels that is not there, e.g. a file system not mounted yet, changes nothing: all run on.
+    """
+    if not site.readable:
+        return Changes((), (), (), kept=tuple(sorted(running)))
     new, both = site.channels, site.channels.keys() & running.keys()
     return Changes(
         added=tuple(sorted(new.keys() - running.keys())),

@@ -7,18 +7,18 @@ destination follows it through every change of its wiring.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from typing import Literal
 
 from engine import observe, registry
-from engine.errors import InterlockError, NotFound
+from engine.errors import InterlockError, NotFound, StoreUnavailable
 from engine.intake import take
 from engine.model import Answer, Arrival
-from engine.ports import Accept, Ports, Running, Source
+from engine.ports import Accept, Destination, Ports, Running, Source
 from engine.recovery import hold_removed, restore
 from engine.store.sqlite import SqliteStore
-from engine.wiring import Channel
+from engine.wiring import Channel, DestinationSpec
 from engine.worker import Outlet, Worker
 
 State = Literal["started", "paused", "stopped"]
@@ -26,6 +26,8 @@ State = Literal["started", "paused", "stopped"]
 
 SOURCE_PAUSE_SECONDS = 5.0
 """How long until a source that could not start is tried again."""
+STORE_PAUSE_SECONDS = 1.0
+"""How long until a store that was not there is asked again for what an exchanged outlet has to send."""
 
 
 class Live:
@@ -42,37 +44,74 @@ class Live:
         self._worker = worker
 
     async def start(self, channel: Channel) -> None:
-        """Run a channel: its outlets first, with what the store holds for them, then its source."""
+        """Run a channel: its outlets first, with what the store holds for them, then its source.
+
+        Raises:
+            InterlockError: it could not be made or the store was not there; then nothing of it runs.
+        """
         await self._store.know(channel.owner)
         running = registry.running(channel)
+        made = _destinations(channel, channel.destinations)
+        registry.source(channel)  # can it be made? It opens nothing
         self.channels[channel.name] = running
         for spec in channel.destinations:
-            self._open(running, spec.name)
-        await hold_removed(self._store, channel)
-        await restore(self._store, self._worker, channel)
+            self._open(running, spec, made[spec.name])
+        try:
+            await restore(self._store, self._worker, channel)
+        except BaseException:
+            await self.remove(channel.name)
+            raise
         await self._start_source(running)
 
     async def replace(self, channel: Channel) -> None:
-        """Take a channel's new revision: what did not change stays open, the rest is exchanged."""
+        """Take a channel's new revision: what did not change stays open, the rest is exchanged.
+
+        Raises:
+            InterlockError: a part of it could not be made; then the channel is as it was.
+        """
         old = self.channels[channel.name]
         running = registry.running(channel)
-        same_source = old.channel.source == channel.source and old.taking
+        going = tuple(spec for spec in old.channel.destinations if not _stays(spec, old.channel, channel))
+        coming = tuple(spec for spec in channel.destinations if not _stays(spec, channel, old.channel))
+        made = _destinations(channel, coming)
+        registry.source(channel)  # can it be made? It opens nothing
+        same_source = old.channel.source == channel.source and old.taking and channel.name in self.sources
         if not same_source:
             await self._stop_source(channel.name)
-        for spec in old.channel.destinations:
-            if channel.destination(spec.name) != spec:
-                await self._close(channel.name, spec.name)
-        self.channels[channel.name] = running
-        for spec in channel.destinations:
-            outlet = self._worker.outlets.get((channel.name, spec.name))
-            if outlet is None:
-                self._open(running, spec.name)
-                await restore(self._store, self._worker, channel, spec.name)
-            else:
-                outlet.running = running
-        await hold_removed(self._store, channel)
+        for spec in going:
+            await self._close(channel.name, spec.name)
+        self._exchange(running, coming, made)
+        for spec in coming:
+            await self._restore(channel, spec.name)
+        await self._hold_removed(channel)
         if not same_source:
             await self._start_source(running)
+
+    def _exchange(self, running: Running, coming: tuple[DestinationSpec, ...], made: Mapping[str, Destination]) -> None:
+        """From here on the new revision decides, for all outlets at once."""
+        name = running.channel.name
+        self.channels[name] = running
+        for spec in coming:
+            self._open(running, spec, made[spec.name])
+        for spec in running.channel.destinations:
+            self._worker.outlets[name, spec.name].running = running
+
+    async def _restore(self, channel: Channel, destination: str) -> None:
+        """Fill a new outlet, when the store is there: it stands still until it has everything."""
+        while True:
+            try:
+                await restore(self._store, self._worker, channel, destination)
+            except StoreUnavailable as error:
+                observe.failed("restore_failed", error, channel=channel.name, destination=destination)
+                await asyncio.sleep(STORE_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _hold_removed(self, channel: Channel) -> None:
+        try:
+            await hold_removed(self._store, channel)
+        except StoreUnavailable as error:  # the sweeper comes by and does it
+            observe.failed("removed_not_held", error, channel=channel.name)
 
     async def remove(self, name: str) -> None:
         """Stop a channel; what is queued stays in the store until the channel comes back."""
@@ -87,41 +126,58 @@ class Live:
         Raises:
             NotFound: when there is no such channel or destination.
         """
-        running = self.channels.get(name)
-        if running is None or (destination and running.channel.destination(destination) is None):
-            raise NotFound(
-                "there is no such channel or destination", advice="`interlock channel list` shows what there is."
-            )
+        running = self.find(name, destination)
         self.states[name, destination] = state
         for spec in running.channel.destinations:
             self._apply(name, spec.name)
         if not destination:
             await (self._start_source(running) if state == "started" else self._stop_source(name))
 
+    def find(self, name: str, destination: str) -> Running:
+        """The channel of that name, which has that destination ("": the channel itself is meant).
+
+        Raises:
+            NotFound: when there is no such channel or destination.
+        """
+        running = self.channels.get(name)
+        if running is None or (destination and running.channel.destination(destination) is None):
+            raise NotFound(
+                "there is no such channel or destination", advice="`interlock channel list` shows what there is."
+            )
+        return running
+
     async def stop(self) -> None:
         """Stop taking messages, finish what is being answered and delivered, close every connection."""
-        for task in self._again:
+        again = tuple(self._again)
+        for task in again:
             task.cancel()
+        await asyncio.gather(*again, return_exceptions=True)
         for running in self.channels.values():
             running.taking = False
         await asyncio.gather(*(self._stop_source(name) for name in tuple(self.sources)))
         await self._worker.drain()
         await asyncio.gather(*(outlet.destination.close() for outlet in self._worker.outlets.values()))
 
-    def _open(self, running: Running, destination: str) -> None:
-        channel = running.channel
-        spec = channel.destination(destination)
-        assert spec is not None
-        outlet = Outlet(running, spec, registry.destination(channel, spec), self._worker)
-        self._worker.outlets[channel.name, destination] = outlet
-        self._apply(channel.name, destination)
+    def _open(self, running: Running, spec: DestinationSpec, destination: Destination) -> None:
+        name = running.channel.name
+        outlet = Outlet(running, spec, destination, self._worker)
+        outlet.hold("restoring")  # until `restore` has filled its lanes
+        self._worker.outlets[name, spec.name] = outlet
+        self._apply(name, spec.name)
 
     async def _close(self, name: str, destination: str) -> None:
-        outlet = self._worker.outlets.pop((name, destination), None)
+        """Finish what is under way, then let go; while it drains a stop of the process still finds the outlet."""
+        outlet = self._worker.outlets.get((name, destination))
         if outlet is not None:
             await outlet.drain()
             outlet.forget_all()
-            await outlet.destination.close()
+            del self._worker.outlets[name, destination]
+            try:
+                await outlet.destination.close()
+            except Exception as error:  # a connector may raise anything; the change goes on without it
+                observe.event(
+                    "connector_not_closed", channel=name, destination=destination, error=type(error).__name__
+                )
 
     def _apply(self, name: str, destination: str) -> None:
         outlet = self._worker.outlets[name, destination]
@@ -138,6 +194,9 @@ class Live:
         source = registry.source(running.channel)
         try:
             await source.start(self._accept(name))
+            if name in self.sources or not running.taking or self.channels.get(name) is not running:
+                await source.stop()  # while it started, somebody else started it, or nobody wants it any more
+                return
         except (InterlockError, OSError) as error:
             text = error.text if isinstance(error, InterlockError) else f"{type(error).__name__}: {error.strerror}"
             self.troubles[name] = text
@@ -168,8 +227,12 @@ class Live:
             running.taking = False
         source = self.sources.pop(name, None)
         if source is not None:
-            await source.stop()
-            observe.event("source_stopped", channel=name)
+            try:
+                await source.stop()
+            except Exception as error:  # the others are to be stopped all the same
+                observe.event("connector_not_closed", channel=name, error=type(error).__name__)
+            else:
+                observe.event("source_stopped", channel=name)
 
     def _accept(self, name: str) -> Accept:
         """What the source calls: it follows the channel through every revision."""
@@ -178,3 +241,13 @@ class Live:
             return take(raw, arrival, self.channels[name], self._ports)
 
         return take_one
+
+
+def _destinations(channel: Channel, specs: tuple[DestinationSpec, ...]) -> Mapping[str, Destination]:
+    """Every one is made before anything is exchanged: one that cannot be made must not leave a channel half new."""
+    return {spec.name: registry.destination(channel, spec) for spec in specs}
+
+
+def _stays(spec: DestinationSpec, channel: Channel, other: Channel) -> bool:
+    """True when the outlet of a channel's destination serves another revision, too; its lanes' rule is by class."""
+    return other.destination(spec.name) == spec and other.kind == channel.kind

@@ -17,7 +17,19 @@ from engine.authorize import authorize
 from engine.deliver import deliver
 from engine.errors import Held, InterlockError, Refused, StoreUnavailable, Unreadable, Unroutable, Weight
 from engine.identify import identify
-from engine.model import Answer, Arrival, Attempt, Delivery, DeliveryState, MessageState, Outcome, Settlement
+from engine.large import beside
+from engine.model import (
+    Answer,
+    Arrival,
+    Attempt,
+    Delivery,
+    DeliveryState,
+    Identity,
+    MessageState,
+    Outcome,
+    Receipt,
+    Settlement,
+)
 from engine.ports import Destination, Ports, Running
 from engine.prepare import prepare
 from engine.receipts import answer, held, refused, routed, unkept
@@ -30,18 +42,9 @@ from engine.wiring import DestinationSpec
 async def accept(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -> Answer:
     """Receive half: pure steps, one commit, then the answer. Whatever goes wrong is an answer, too."""
     identity = None
+    number = ports.store.ids.next()
     try:
-        admit(len(raw), running, ports.directory, ports.room)
-        identity = identify(raw, running)
-        authorize(identity, running)
-        receipt = routed(raw, arrival, identity, route(identity, running), running, ports.store)
-    except Refused as error:
-        receipt = refused(raw, arrival, error, running, ports.store)
-    except (Unreadable, Unroutable) as error:
-        receipt = held(raw, arrival, identity, error, running, ports.store)
-    except InterlockError as error:  # no room: nothing can be kept, so nothing is
-        return answer(unkept(error, arrival), identity, raw, running)
-    try:
+        identity, receipt = await beside(len(raw), receive, raw, arrival, number, running, ports)
         kept = await ports.store.keep(receipt)  # bytes, keys, answer, deliveries, events: decides duplicates
     except InterlockError as error:
         return answer(unkept(error, arrival), identity, raw, running)
@@ -53,6 +56,26 @@ async def accept(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -
     if kept.state in _ROUTED and running.channel.source.answer == "application":
         verdict = await ports.applications.verdict(kept, running)
     return answer(verdict, identity, raw, running)
+
+
+def receive(
+    raw: bytes, arrival: Arrival, number: int, running: Running, ports: Ports
+) -> tuple[Identity | None, Receipt]:
+    """The pure steps: what a message says of itself, and what is to be kept of it.
+
+    Raises:
+        StoreUnavailable: there is no room: nothing can be kept, so nothing is.
+    """
+    identity = None
+    try:
+        admit(len(raw), running, ports.directory, ports.room)
+        identity = identify(raw, running)
+        authorize(identity, running)
+        return identity, routed(raw, arrival, number, identity, route(identity, running), running)
+    except Refused as error:
+        return identity, refused(raw, arrival, number, error, running)
+    except (Unreadable, Unroutable) as error:
+        return identity, held(raw, arrival, number, identity, error, running)
 
 
 _ROUTED = frozenset({MessageState.ACCEPTED, MessageState.DUPLICATE})

@@ -5,18 +5,17 @@ Invariant: a resend in doubt sends the stored output byte for byte; rights are c
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
+from engine import observe
 from engine.errors import Held
 from engine.ids import time_of
-from engine.model import Attempt, Converted, Delivery, DeliveryState, Finding
+from engine.large import beside
+from engine.model import Attempt, Converted, Delivery, DeliveryState, Finding, show_id
 from engine.ports import Ports, Running
+from engine.route import route
 from engine.transform import transform
 from engine.wiring import DestinationSpec
-
-LARGE_BYTES = 256 * 1024
-"""A message above this is converted in a thread, so that nobody waits behind it."""
 
 
 async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, ports: Ports) -> Attempt:
@@ -34,14 +33,36 @@ async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, p
     if raw is None:
         raw = await ports.store.load(delivery.organization, delivery.message)
     received_at = time_of(delivery.message)
-    if len(raw) > LARGE_BYTES:
-        converted = await asyncio.to_thread(transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
-    else:
-        converted = transform(raw, running, spec, ports.tables, ports.apply_maps, received_at)
-    if channel.source.validate and spec is channel.destinations[0]:
-        findings = await ports.check(raw)
-        converted = replace(converted, findings=(*converted.findings, *map(_nonconformant, findings)))
+    converted = await beside(len(raw), transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
+    if channel.source.validate and not delivery.tries:
+        converted = replace(converted, findings=(*converted.findings, *await _checked(raw, delivery, running, ports)))
     return _attempt(delivery, converted, channel.revision, ports)
+
+
+async def _checked(raw: bytes, delivery: Delivery, running: Running, ports: Ports) -> list[Finding]:
+    """What the check says of a message, told once: with its delivery to the first destination that wants it.
+
+    It only reports: where it fails, that is logged and the message goes on.
+    """
+    try:
+        if _first_wanting(raw, running) != delivery.destination:
+            return []
+        return [_nonconformant(finding) for finding in await ports.check(raw)]
+    except Exception as error:
+        observe.event(
+            "check_failed",
+            channel=delivery.channel,
+            destination=delivery.destination,
+            delivery=show_id(delivery.id),
+            error=type(error).__name__,
+        )
+        return []
+
+
+def _first_wanting(raw: bytes, running: Running) -> str:
+    """Asked of the wiring that runs now; the check takes so long that asking once more costs nothing beside it."""
+    routes = route(running.format.identify(raw), running)
+    return next((one.destination for one in routes if one.state is DeliveryState.QUEUED), "")
 
 
 def _nonconformant(finding: Finding) -> Finding:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from engine.errors import InterlockError, Refused, Reply, Weight
 from engine.model import Answer, Arrival, DeliveryState, Identity, MessageState, Receipt, Route, Verdict
-from engine.ports import Running, Store
+from engine.ports import Running
 
 
 def routed(
-    raw: bytes, arrival: Arrival, identity: Identity, routes: tuple[Route, ...], running: Running, store: Store
+    raw: bytes, arrival: Arrival, number: int, identity: Identity, routes: tuple[Route, ...], running: Running
 ) -> Receipt:
     """A message that may go on: accepted, or filtered when no destination wanted it."""
     channel = running.channel
-    number = store.ids.next()
     wanted = any(route.state is DeliveryState.QUEUED for route in routes)
     return Receipt(
         number,
@@ -36,14 +35,13 @@ def routed(
 
 
 def held(
-    raw: bytes, arrival: Arrival, identity: Identity | None, error: InterlockError, running: Running, store: Store
+    raw: bytes, arrival: Arrival, number: int, identity: Identity | None, error: InterlockError, running: Running
 ) -> Receipt:
     """A message that was admitted and must not go on: stored and held, once for the same bytes.
 
     One that cannot be read is answered negatively; one that a site's own rule could not route is ours from now on.
     """
     channel = running.channel
-    number = store.ids.next()
     verdict = Verdict(error.reply, error.code, error.text, error.where, message=number, at=arrival.at)
     return Receipt(
         number, channel.name, channel.owner, arrival.at, raw, len(raw), MessageState.HELD, verdict,
@@ -51,10 +49,9 @@ def held(
     )  # fmt: skip
 
 
-def refused(raw: bytes, arrival: Arrival, error: Refused, running: Running, store: Store) -> Receipt:
+def refused(raw: bytes, arrival: Arrival, number: int, error: Refused, running: Running) -> Receipt:
     """A message that is not taken: the fact is kept, not the bytes."""
     channel = running.channel
-    number = store.ids.next()
     transient = error.weight is Weight.TRANSIENT
     verdict = Verdict(error.reply, error.code, error.text, error.where, transient, number, arrival.at)
     return Receipt(

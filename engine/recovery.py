@@ -125,13 +125,12 @@ async def _offer(store: SqliteStore, worker: Worker, channel: str, destination: 
 def _standing_still(outlet: Outlet) -> Iterator[None]:
     """While its lanes are being filled an outlet sends nothing: what comes meanwhile could pass what is not yet there.
 
-    A channel whose wiring was exchanged goes on taking messages, and its new outlet is offered them at once.
+    A channel whose wiring was exchanged goes on taking messages, and its new outlet is offered them at once. Where the
+    store failed the outlet stands still: it does not have everything, until a restore ends well.
     """
     outlet.hold("restoring")
-    try:
-        yield
-    finally:
-        outlet.unhold("restoring")
+    yield
+    outlet.unhold("restoring")
 
 
 async def _note_restored(store: SqliteStore) -> None:

@@ -10,6 +10,8 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +22,7 @@ from engine.channel_checks import Known
 from engine.channel_faults import Fault
 from engine.clock import SystemClock
 from engine.control import SOCKET, ControlServer
-from engine.errors import Configuration, InterlockError
+from engine.errors import Configuration, Conflict, InterlockError
 from engine.formats.hl7v2.conformance import Conformance
 from engine.live import Live, State
 from engine.model import show_id
@@ -48,7 +50,9 @@ class Runtime:
         self.site = Site({})
         self._lock = -1
         self._stopping = asyncio.Event()
-        self._reloading = asyncio.Lock()
+        self._changing = asyncio.Lock()  # one reload or one person's change of a channel at a time
+        self._reloads: set[asyncio.Task[Any]] = set()
+        self._ended = False
 
     @property
     def channels(self) -> dict[str, Any]:
@@ -101,24 +105,33 @@ class Runtime:
         self.sweeper = Sweeper(self.store, self.worker, settings.disk_reserve)
 
     async def reload(self) -> Changes:
-        """Take the folder of channels as it is now, one channel at a time; a faulty one runs on as it was."""
-        async with self._reloading:
-            table_fault = self._reload_tables()
-            known = Known(tables=frozenset(self.ports.tables.names()), running=frozenset(self.live.channels))
-            site = await asyncio.to_thread(read_site, self.settings.channels, known)
-            self.site = replace(site, faults=(*table_fault, *site.faults))
-            running = {name: live.channel for name, live in self.live.channels.items()}
-            changes = diff(running, self.site)
-            for name in changes.removed:
-                await self.live.remove(name)
-            for name in (*changes.changed, *changes.added):
-                await self._take_up(name, name in running)
-            return changes
+        """Take the folder of channels as it is now, one channel at a time; a faulty one runs on as it was.
 
-    def _reload_tables(self) -> tuple[Fault, ...]:
+        Raises:
+            Conflict: the process is ending.
+        """
+        with self._cancelled_by_stop():
+            async with self._changing:
+                self._refuse_when_ending()
+                return await self._take_site()
+
+    async def _take_site(self) -> Changes:
+        table_fault = await self._reload_tables()
+        known = Known(tables=frozenset(self.ports.tables.names()), running=frozenset(self.live.channels))
+        site = await asyncio.to_thread(read_site, self.settings.channels, known)
+        self.site = replace(site, faults=(*table_fault, *site.faults))
+        running = {name: live.channel for name, live in self.live.channels.items()}
+        changes = diff(running, self.site)
+        for name in changes.removed:
+            await self.live.remove(name)
+        for name in (*changes.changed, *changes.added):
+            await self._take_up(name, name in running)
+        return changes
+
+    async def _reload_tables(self) -> tuple[Fault, ...]:
         """Take the tables as they are now; with a fault in one all stay as they were."""
         try:
-            for name in self.ports.tables.reload():
+            for name in await asyncio.to_thread(self.ports.tables.reload):
                 observe.event("table_changed", table=name, revision=self.ports.tables.revision(name))
         except Configuration as error:
             file, _, line = error.where.rpartition(":")
@@ -133,13 +146,23 @@ class Runtime:
             await (self.live.replace(channel) if replaces else self.live.start(channel))
         except InterlockError as error:  # this channel stays as it was; the others go on
             observe.failed("channel_not_started", error, channel=name)
+        except Exception as error:  # a connector may raise anything
+            observe.event("channel_not_started", channel=name, error=type(error).__name__)
         else:
             observe.event("channel_changed" if replaces else "channel_started", channel=name, revision=channel.revision)
 
     async def set_state(self, channel: str, destination: str, state: State, reason: str, actor: str) -> None:
-        """Start, pause or stop a channel or a destination; it stays so over restarts."""
-        await self.live.set(channel, destination, state)
-        await self.store.act(lambda t: acts.set_channel_state(t, channel, destination, state, reason, actor, SITE))
+        """Start, pause or stop a channel or a destination; it stays so over restarts. Recorded first, then done.
+
+        Raises:
+            NotFound, StoreUnavailable: nothing has changed.
+            Conflict: the process is ending.
+        """
+        async with self._changing:
+            self._refuse_when_ending()
+            self.live.find(channel, destination)
+            await self.store.act(lambda t: acts.set_channel_state(t, channel, destination, state, reason, actor, SITE))
+            await self.live.set(channel, destination, state)
 
     def report(self) -> list[dict[str, Any]]:
         """What every channel is doing, one dict each."""
@@ -157,23 +180,62 @@ class Runtime:
     async def stop(self) -> None:
         """End gracefully: not ready, no more messages, finish what is under way, release, close."""
         self.ready = False
+        self._ended = True
         try:
             async with asyncio.timeout(self.settings.grace_seconds):
                 await self._stop_parts()
         except TimeoutError:  # what is still claimed is in doubt for the next process
             observe.event("stopped_late", seconds=self.settings.grace_seconds)
-        self.store.close()
-        os.close(self._lock)
+        finally:
+            try:
+                self.store.close()
+            finally:
+                os.close(self._lock)
         observe.event("stopped")
 
     async def _stop_parts(self) -> None:
-        for part in ("control", "sweeper"):
-            if hasattr(self, part):
-                await getattr(self, part).stop()
-        await self.live.stop()
-        await self.conformance.close()
+        """One after the other; one that fails to stop keeps no other from stopping."""
+        await self._cancel_reloads()
+        for name, stop in self._stops():
+            try:
+                await stop()
+            except Exception as error:
+                observe.event("part_not_stopped", reason=name, error=type(error).__name__)
+
+    def _stops(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
+        """How each part is stopped, in order; a start that failed did not get to all of them."""
+        for name in ("control", "sweeper"):
+            if hasattr(self, name):
+                yield name, getattr(self, name).stop
+        yield "live", self._stop_live
+        yield "conformance", self.conformance.close
         if hasattr(self, "http"):
-            await self.http.stop()
+            yield "http", self.http.stop
+
+    async def _stop_live(self) -> None:
+        async with self._changing:
+            await self.live.stop()
+
+    async def _cancel_reloads(self) -> None:
+        """A reload that goes on could start sources after they were stopped."""
+        reloads = tuple(self._reloads)
+        for task in reloads:
+            task.cancel()
+        await asyncio.gather(*reloads, return_exceptions=True)
+
+    @contextmanager
+    def _cancelled_by_stop(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._reloads.add(task)
+        try:
+            yield
+        finally:
+            self._reloads.discard(task)
+
+    def _refuse_when_ending(self) -> None:
+        if self._ended:
+            raise Conflict("changing the channels: the server is stopping", advice="Ask again once it has started.")
 
     def _end(self) -> None:
         if self._stopping.is_set():
@@ -181,7 +243,14 @@ class Runtime:
         self._stopping.set()
 
     def _reload_soon(self) -> None:
-        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+        self._reload_task = asyncio.get_running_loop().create_task(self._reload_for_signal())
+
+    async def _reload_for_signal(self) -> None:
+        """Nobody waits for this one: what it raises is told in the log."""
+        try:
+            await self.reload()
+        except Exception as error:
+            observe.event("reload_failed", error=type(error).__name__)
 
 
 class _NoLanes:
@@ -192,7 +261,7 @@ class _NoLanes:
 
 
 def _quiet_collector() -> None:
-    """What stands now stays; a message leaves no cycles, so the collector need not look at every few hundred of them."""
+    """What stands now stays; a message leaves no cycles, so the collector need not look often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 100)

@@ -121,7 +121,9 @@ class Settings:
     grace_seconds: int = _setting("20", _whole, "How long a stop waits for what is under way.")
     disk_reserve: int = _setting("256MiB", read_size, "Bytes of disk kept free: below it nothing is accepted.")
     memory_budget: int = _setting(
-        "256MiB", read_size, "Bytes of undelivered payload held in memory: what is above it is read from the store again."
+        "256MiB",
+        read_size,
+        "Bytes of undelivered payload held in memory: what is above it is read from the store again.",
     )
 
     @property

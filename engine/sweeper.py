@@ -12,12 +12,14 @@ from contextlib import suppress
 from functools import partial
 
 from engine import observe
-from engine.errors import StoreUnavailable
+from engine.errors import InterlockError
 from engine.ids import earliest
 from engine.model import Delivery, DeliveryState
+from engine.recovery import REMOVED
 from engine.store import acts, backlog
 from engine.store.backlog import Sight
 from engine.store.sqlite import SqliteStore
+from engine.wiring import Channel
 from engine.worker import Worker
 
 TURN_SECONDS = 5.0
@@ -50,7 +52,10 @@ class Sweeper:
 
     async def turn(self) -> None:
         """Everything there is to do, once, in bounded steps."""
-        self.check_room()
+        try:
+            self.check_room()
+        except OSError as error:  # the disk did not say: what was known of it stands
+            observe.event("disk_room_unknown", error=type(error).__name__)
         for _ in range(LOOKS_A_TURN):
             if self._stopping.is_set() or not await self.look():
                 break
@@ -69,11 +74,14 @@ class Sweeper:
         now = self._store.now()
         too_old = [sight.id for sight in seen if self._is_too_old(sight, now)]
         forgotten = [sight for sight in seen if self._is_forgotten(sight, now)]
+        orphans = self._orphans(seen)
         for sight in forgotten:
             self._worker.remind(sight.channel, sight.destination, sight.lane, sight.seq)
         if too_old:
             await self._give_up(too_old)
-        return bool(too_old or forgotten)
+        if orphans:
+            await self._store.act(partial(acts.hold, numbers=orphans, reason=REMOVED))
+        return bool(too_old or forgotten or orphans)
 
     async def _give_up(self, numbers: list[int]) -> None:
         for start in range(0, len(numbers), 500):
@@ -81,6 +89,19 @@ class Sweeper:
             dead: list[Delivery] = await self._store.act(partial(acts.let_die, numbers=chunk, reason="gave_up"))
             for delivery in dead:
                 self._worker.put_aside(delivery)
+
+    def _orphans(self, seen: list[Sight]) -> list[int]:
+        """What a message that was being kept left for a destination that its channel lost meanwhile."""
+        outlets = self._worker.outlets
+        channels: dict[str, Channel] = {name: outlet.running.channel for (name, _), outlet in outlets.items()}
+        return [
+            sight.id
+            for sight in seen
+            if _flows(sight)
+            and (sight.channel, sight.destination) not in outlets
+            and sight.channel in channels
+            and channels[sight.channel].destination(sight.destination) is None
+        ]
 
     def _is_forgotten(self, sight: Sight, now: int) -> bool:
         """Due, and in a lane that the worker does not have in memory although its destination is at work."""
@@ -98,8 +119,10 @@ class Sweeper:
         while not self._stopping.is_set():
             try:
                 await self.turn()
-            except StoreUnavailable as error:
+            except InterlockError as error:
                 observe.failed("sweep_failed", error)
+            except Exception as error:  # a safety net must not end with what it is there for
+                observe.event("sweep_failed", error=type(error).__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), TURN_SECONDS)
 

@@ -159,7 +159,6 @@ class Outlet:
             return carried or Unclaimed.GONE
         except StoreUnavailable as error:
             observe.failed("claim_failed", error, channel=delivery.channel, destination=delivery.destination)
-            delivery.next_at = self._host.ports.store.now() + int(STORE_PAUSE_SECONDS * MICROSECONDS)
             return Unclaimed.LATER
 
     def _take_note(self, lane: Lane, delivery: Delivery, carried: Carried | Unclaimed) -> bool:
@@ -174,7 +173,7 @@ class Outlet:
         self._host.settled(delivery, settlement)
         if settlement.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT):
             delivery.next_at = settlement.next_at
-            self._sleep(lane, delivery)
+            self._sleep(lane, delivery, settlement.next_at - settlement.at)
             return False
         self._leave(delivery, stands_still(settlement.state))
         return True
@@ -182,7 +181,7 @@ class Outlet:
     def _not_claimed(self, lane: Lane, delivery: Delivery, why: Unclaimed) -> bool:
         """Try again when the store is back; what changed hands is nobody's business here."""
         if why is Unclaimed.LATER:
-            self._sleep(lane, delivery)
+            self._pause(lane, STORE_PAUSE_SECONDS)
             return False
         self._leave(delivery, blocks=False)
         return True
@@ -235,24 +234,28 @@ class Outlet:
             other.later = max(other.later, merge.seq)
         self.wake(other)
 
-    def _sleep(self, lane: Lane, delivery: Delivery) -> None:
-        """Let the lane wait for its delivery's next attempt; an open breaker wakes it by itself."""
-        wait = (delivery.next_at - self._host.ports.store.now()) / MICROSECONDS
+    def _sleep(self, lane: Lane, delivery: Delivery, wait: int) -> None:
+        """Let the lane wait so many microseconds; a clock that is set back meanwhile changes nothing."""
         if wait > 0:
-            self._pause(lane, wait)
+            self._pause(lane, wait / MICROSECONDS, delivery)
+        else:
+            delivery.next_at = 0
 
-    def _pause(self, lane: Lane, seconds: float) -> None:
+    def _pause(self, lane: Lane, seconds: float, delivery: Delivery | None = None) -> None:
         lane.timer = True
-        asyncio.get_running_loop().call_later(seconds, self._slept, lane)
+        asyncio.get_running_loop().call_later(seconds, self._slept, lane, delivery)
 
     def _too_early(self, lane: Lane, delivery: Delivery) -> bool:
-        """After a restart a lane still waits for the next attempt's time that the store has kept."""
+        """After a restart a lane waits for the time that the store has kept, at most the policy's cap."""
         if delivery.next_at:
-            self._sleep(lane, delivery)
+            left = delivery.next_at - self._host.ports.store.now()
+            self._sleep(lane, delivery, min(left, self.spec.retry.cap))
         return lane.timer
 
-    def _slept(self, lane: Lane) -> None:
+    def _slept(self, lane: Lane, delivery: Delivery | None) -> None:
         lane.timer = False
+        if delivery is not None:
+            delivery.next_at = 0
         self.wake(lane)
 
     def _rest(self, lane: Lane) -> None:

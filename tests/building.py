@@ -60,6 +60,16 @@ def channel(*destinations: DestinationSpec, **more: Any) -> Channel:
     return replace(made, **more)
 
 
+class MovedClock(SystemClock):
+    """The system's clock, set back by `back` microseconds."""
+
+    def __init__(self) -> None:
+        self.back = 0
+
+    def now(self) -> int:
+        return super().now() - self.back
+
+
 class NoTables:
     """No tables at all."""
 
@@ -107,7 +117,7 @@ async def path(
 ) -> AsyncIterator[Path_]:
     """The path on a real store in a folder, with memory destinations."""
     wiring = wiring or channel()
-    store = open_store(folder, "", SystemClock(), asyncio.get_running_loop())
+    store = open_store(folder, "", MovedClock(), asyncio.get_running_loop())
     await store.know(wiring.owner)
     running = Running(wiring, Hl7v2(), resolved.get("converters", {}), resolved.get("predicates", {}))
     directory = SiteDirectory(agreed)

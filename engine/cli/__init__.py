@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from engine.cli.app import build
 from engine.cli.output import show_error
-from engine.errors import Configuration, InterlockError
+from engine.errors import Configuration, InterlockError, NotFound
 
 #: Errors that say "wrong use" rather than "no".
 _WRONG_USE = frozenset({"setting", "usage", "comes_later"})
@@ -25,3 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InterlockError as error:
         show_error(error, as_json="--json" in words)
         raise SystemExit(2 if isinstance(error, Configuration) and error.code in _WRONG_USE else 1) from None
+    except OSError as error:  # a file or folder that the command was told to use
+        text = f"using {error.filename or 'a file'}: {error.strerror or type(error).__name__}"
+        show_error(
+            NotFound(text, code="file", advice="Name another one, or mend its rights."), as_json="--json" in words
+        )
+        raise SystemExit(1) from None

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from engine.errors import Conflict, Reply, StoreUnavailable
+from engine.errors import Conflict, Reply, RowRefused, StoreUnavailable
 from engine.failpoints import failpoints
 from engine.ids import earliest, time_of
 from engine.lineage import Seen, Standing, judge
@@ -64,7 +64,7 @@ class Ledger:
         except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.InterfaceError, OverflowError) as error:
             if len(operations) > 1:
                 return [self._apply_alone(operation) for operation in operations]
-            return [StoreUnavailable(f"keeping one operation: {type(error).__name__}", code="row_refused")]
+            return [RowRefused(f"keeping one operation: {type(error).__name__}")]
         except sqlite3.Error as error:
             raise StoreUnavailable(f"committing: {error.sqlite_errorname}") from error
 
@@ -85,6 +85,7 @@ class Transaction:
         self.events: dict[str, list[tuple[Any, ...]]] = {}
         self.subjects: list[tuple[int, str]] = []
         self.heads: dict[str, tuple[int, bytes]] = {}
+        self.reused: list[ItemRow] = []
 
     def commit(self, operations: Sequence[Any]) -> list[Any]:
         """Run every operation, write the numbers given out and the events' links, commit."""
@@ -143,6 +144,7 @@ class Transaction:
         write_rows(self.connection, sql.ADD_PAYLOAD, payloads)
         write_rows(self.connection, sql.ADD_RECEIPT_KEY, keys)
         write_rows(self.connection, sql.ADD_DELIVERY, deliveries)
+        self._add_items(_summed([self.reused]))
         return results
 
     def _keep_one(
@@ -198,6 +200,8 @@ class Transaction:
             return MessageState.REFUSED, _conflict(receipt.at, receipt.id), latest
         if standing is Standing.REUSED:
             self.event(receipt.organization, Standing.REUSED.value, receipt.id)
+            if operation.reused is not None:
+                self.reused.append(operation.reused())
         return receipt.state, receipt.verdict, receipt.original or None
 
     def _judge_replay(

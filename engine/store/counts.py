@@ -28,7 +28,7 @@ MISSING: tuple[tuple[str, str], ...] = (
     (
         "messages without their bytes",
         "SELECT count(*) FROM message m WHERE state IN ('accepted', 'filtered', 'held', 'ended')"
-        " AND NOT EXISTS (SELECT 1 FROM payload WHERE id = m.id)",
+        " AND size > 0 AND NOT EXISTS (SELECT 1 FROM payload WHERE id = m.id)",
     ),
     (
         "duplicates without their own bytes",

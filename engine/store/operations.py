@@ -56,6 +56,7 @@ class Keep:
     payload: Payload | None  # None: only the fact is kept
     deliveries: tuple[Delivery, ...]
     rules: tuple[str, ...]
+    reused: Callable[[], ItemRow] | None = None  # makes the item for a control id that was used before
 
 
 @dataclass(slots=True)
@@ -70,7 +71,7 @@ class ItemRow:
     payload: Payload
     at: int
     message: int
-    delivery: int
+    delivery: int  # 0: it is about the message
     count: int = 1
 
 

@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +24,9 @@ import orjson
 from engine.errors import NotFound, StoreUnavailable, UnsafeStore
 from engine.failpoints import failpoint
 from engine.ids import Ids
-from engine.model import Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
+from engine.large import LARGE_BYTES, beside
+from engine.lineage import Standing
+from engine.model import MICROSECONDS, Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
 from engine.ports import Clock
 from engine.secret_files import unwritable
 from engine.store import backlog, migrate, sealing
@@ -36,10 +40,10 @@ DATABASE = "interlock.db"
 KEY_FILE = "interlock.key"
 STATEMENTS = 1024
 """Prepared statements kept: each of the path's comes in as many sizes as a batch has rows."""
-LARGE_BYTES = 256 * 1024
-"""Above this a message is compressed and sealed in a thread, so that nobody waits behind it."""
+REUSED_TEXT = "the sender uses control ids again for other content; its messages are delivered"
 ANSWER_BYTES = 64 * 1024
 """Of a destination's answer at most this much is kept."""
+KNOWN_BEFORE = "SELECT 1 FROM event WHERE organization = ? LIMIT 1"
 
 T = TypeVar("T")
 
@@ -71,7 +75,8 @@ class SqliteStore:
 
     async def keep(self, receipt: Receipt) -> Kept:
         """Keep a message. Raises `StoreUnavailable` when nothing of it is durable."""
-        operation = self._keep_operation(receipt)
+        content, digest = await beside(receipt.size, self._hashes, receipt)
+        operation = self._keep_operation(receipt, content, digest)
         if receipt.size > LARGE_BYTES and operation.payload is not None:
             await asyncio.to_thread(operation.payload.sealed)
         self._commits.submit(operation)
@@ -104,8 +109,11 @@ class SqliteStore:
         return operation.future
 
     async def delivery_of(self, message: int, destination: str) -> tuple[Delivery, str] | None:
-        """The latest delivery of a message to a destination and the reason of its state, or None."""
-        return await self.read(lambda connection: backlog.delivery_of(connection, message, destination))
+        """The latest delivery of a message to a destination and the reason of its state, or None.
+
+        Asked behind what is to be committed, not beside it: an outcome that was settled before is seen.
+        """
+        return await self.act(lambda transaction: backlog.delivery_of(transaction.connection, message, destination))
 
     async def open_of_lane(self, channel: str, destination: str, lane: bytes, after: int, most: int) -> list[Delivery]:
         """Open deliveries of a lane with a higher number, in order: what the worker's memory did not hold."""
@@ -137,6 +145,12 @@ class SqliteStore:
         at = self._clock.now()
 
         def add(transaction: Any) -> int:
+            if transaction.connection.execute(KNOWN_BEFORE, (organization,)).fetchone():
+                raise UnsafeStore(
+                    f"making keys for {organization}: it has stored messages, and its keys are gone",
+                    code="keys_missing",
+                    advice="Restore a backup that has them: with other keys nothing stored before would open.",
+                )
             row = transaction.connection.execute(
                 "INSERT INTO key (organization, wrapped, created_at) VALUES (?, ?, ?) RETURNING id",
                 (organization, wrapped, at),
@@ -156,10 +170,15 @@ class SqliteStore:
 
     async def load(self, organization: str, owner: int, field: str = "raw") -> bytes:
         """Read and open a stored payload: a message's bytes ("raw") or an attempt's output ("output")."""
-        sealed = await self.read(lambda c: c.execute("SELECT sealed FROM payload WHERE id = ?", (owner,)).fetchone())
-        if sealed is None:
-            raise NotFound("reading a payload: it is not stored", code="payload_missing")
-        return self._keys[organization].open(sealed[0], place(organization, owner, field))
+        keys = self._keys[organization]
+
+        def opened(connection: sqlite3.Connection) -> bytes:  # in the reader thread: it may be large
+            sealed = connection.execute("SELECT sealed FROM payload WHERE id = ?", (owner,)).fetchone()
+            if sealed is None:
+                raise NotFound("reading a payload: it is not stored", code="payload_missing")
+            return keys.open(sealed[0], place(organization, owner, field))
+
+        return await self.read(opened)
 
     async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
         """Of a delivery's latest attempt: the id of its stored output, its content type and its table revisions."""
@@ -180,18 +199,41 @@ class SqliteStore:
 
     # preparing rows
 
-    def _keep_operation(self, receipt: Receipt) -> Keep:
+    def _hashes(self, receipt: Receipt) -> tuple[bytes, bytes]:
+        """The keyed hash of what a message says, and the plain one of its bytes."""
+        content = self._keys[receipt.organization].digest(receipt.canonical)
+        return content, hashlib.sha256(receipt.raw).digest() if receipt.raw else content
+
+    def _keep_operation(self, receipt: Receipt, content: bytes, digest: bytes) -> Keep:
         keys = self._keys[receipt.organization]
         identity = receipt.identity
-        content = keys.digest(receipt.canonical)
         named = identity is not None and identity.control_id
         sent_as = receipt_key(keys, receipt, content) if named or receipt.window else None
         patient = patient_key(keys, identity.patients[0].value) if identity and identity.patients else None
         payload = self._payload(receipt.organization, receipt.raw, receipt.id, "raw") if receipt.raw else None
-        digest = hashlib.sha256(receipt.raw).digest() if receipt.raw else content
         deliveries = tuple(self._delivery(receipt, index, keys) for index in range(len(receipt.routes)))
         rules = tuple(route.rule for route in receipt.routes)
-        return Keep(self._loop.create_future(), receipt, sent_as, content, patient, digest, payload, deliveries, rules)
+        reused = partial(self._reused, receipt, self.ids.next()) if named and receipt.window else None
+        return Keep(
+            self._loop.create_future(), receipt, sent_as, content, patient, digest, payload, deliveries, rules, reused
+        )  # fmt: skip
+
+    def _reused(self, receipt: Receipt, number: int) -> ItemRow:
+        """An item for a sender that used a control id again, one a day (UTC); the id itself is not told."""
+        sender = " ".join(receipt.identity.sender) if receipt.identity else ""
+        day = datetime.fromtimestamp(receipt.at // MICROSECONDS, UTC).date().isoformat()
+        detail = {"where": "MSH-10", "text": REUSED_TEXT, "subject": f"{sender} {day}", "table": ""}
+        return ItemRow(
+            number,
+            receipt.organization,
+            receipt.channel,
+            Standing.REUSED.value,
+            self._keys[receipt.organization].index(f"item\n\n{sender}\n{day}"),
+            self._payload(receipt.organization, orjson.dumps(detail), number, "item"),
+            receipt.at,
+            receipt.id,
+            0,
+        )
 
     def _payload(self, organization: str, data: bytes, owner: int, field: str) -> Payload:
         return Payload(self._keys[organization], data, place(organization, owner, field))

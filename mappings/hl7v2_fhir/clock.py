@@ -37,10 +37,11 @@ def read_day(text: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4096)
 def _hour(digits: str, stated: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str] | None:
-    """What stands before and behind the minutes and seconds of an hour; None when that is not certain."""
-    first, last = (_read_any(digits + rest + stated, message_offset, zone) for rest in ("0000", "5959"))
-    certain = len(first[0]) > len("2025-01-01T00:00:00") and first[0][19:] == last[0][19:] and not first[1] + last[1]
-    return (first[0][:14], first[0][19:]) if certain else None
+    """What stands before and behind the minutes and seconds of an hour; None when it may change within the hour."""
+    first, fault = _read_any(digits + "0000" + stated, message_offset, zone)
+    last, fault_of_last = _read_any(digits + "5959" + stated, message_offset, zone)
+    before, behind = first[:14], first[19:]
+    return (before, behind) if behind and behind == last[19:] and not (fault or fault_of_last) else None
 
 
 def _read_any(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str]:

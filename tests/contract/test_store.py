@@ -140,7 +140,9 @@ def test_a_replay_is_judged_against_all_but_its_original(play: Callable[..., Any
         await store.keep(made)
         await keep(store, "1", text="other")
         again = await keep(store, "1", text="repaired", original=made.id, strict=True)
-        assert again.state is MessageState.REFUSED and again.verdict.code == "conflict"
+        assert again.state is MessageState.REFUSED and again.verdict.where == "MSH-10"
+        row = await store.read(lambda c: queries.message(c, made.id))
+        assert row is not None and row.state == "held"
 
     play(work)
 

@@ -111,7 +111,6 @@ def test_a_claim_that_fails_while_an_outcome_is_tried_again_is_not_forgotten(tmp
             for number in range(3):
                 assert (await path.send(building.oru(f"C{number}"))).positive
             outlet.unhold("test")
-            outlet.pump()
             await ended(path, ["delivered"] * 3)
             assert received(path) == ["C0", "C1", "C2"]
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from engine import observe
 from engine.connectors import files, files_folder
 from engine.connectors.files import NameRule, outcome_of, read_path
 from engine.connectors.files_folder import LocalFolder
-from engine.connectors.folder import Entry, FolderSource, Ripening, aside_names
+from engine.connectors.folder import Entry, FolderSource, Ripening, aside_names, read_rules
+from engine.connectors.options import read_options
 from engine.errors import Configuration, Reply, Weight
 from engine.model import Answer, Arrival, Outcome, Verdict
 from engine.ports import Sending
@@ -117,6 +119,111 @@ def test_above_the_limit_it_is_not_read(tmp_path: Path) -> None:
     look(tmp_path, path, max_size=10)
     assert path.taken == []
     assert json.loads((tmp_path / "error/big.why.json").read_bytes())["code"] == "too_large"
+
+
+def test_what_is_refused_for_its_size_is_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(b"x" * 11)
+    observe.connector_events.pop(("c", "too_large"), None)
+    look(tmp_path, Path_(), passes=2, max_size=10)
+    assert observe.connector_events.pop(("c", "too_large")) == 1
+
+
+def test_a_file_at_which_the_path_breaks_stays_and_holds_up_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / name).write_bytes(b"DOE^JANE" if name == "a" else b"fine")
+        os.utime(tmp_path / name, (number, number))
+    path = Path_()
+
+    def break_at_first() -> None:
+        if path.taken[-1] == b"DOE^JANE":
+            raise IndexError("DOE^JANE")
+
+    path.meanwhile = break_at_first
+    caplog.set_level("INFO")
+    observe.connector_events.pop(("c", "accept_failed"), None)
+    look(tmp_path, path, passes=2)
+    assert path.taken == [b"DOE^JANE", b"fine", b"DOE^JANE"]
+    assert names(tmp_path) == ["a", "done/b"]
+    assert observe.connector_events.pop(("c", "accept_failed")) == 2
+    [fields, _] = [record.fields for record in caplog.records if record.message == "accept_failed"]  # type: ignore[attr-defined]
+    assert (fields["channel"], fields["error"]) == ("c", "IndexError")
+    assert "DOE" not in str(fields) + caplog.text
+
+
+@pytest.mark.parametrize("broken", ["read", "put_aside"])
+def test_a_file_that_cannot_be_handled_holds_up_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    for number, name in enumerate(("a", "b")):
+        (tmp_path / name).write_bytes(name.encode())
+        os.utime(tmp_path / name, (number, number))
+    real = getattr(LocalFolder, broken)
+
+    async def fail(folder: LocalFolder, entry: Entry, *more: Any) -> Any:
+        if entry.name == "a":
+            raise UnicodeError("a defect")
+        return await real(folder, entry, *more)
+
+    monkeypatch.setattr(LocalFolder, broken, fail)
+    observe.connector_events.pop(("c", "file_failed"), None)
+    look(tmp_path, Path_(), passes=2)
+    assert names(tmp_path) == ["a", "done/b"]
+    assert observe.connector_events.pop(("c", "file_failed")) == 2
+
+
+def test_the_watch_survives_what_nobody_foresaw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, looks = LocalFolder.entries, 0
+
+    async def entries(folder: LocalFolder) -> list[Entry]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            raise RuntimeError("a defect")
+        return await real(folder)
+
+    async def run() -> None:
+        taken = asyncio.Event()
+
+        async def accept(raw: bytes, arrival: Arrival) -> Answer:
+            taken.set()
+            return Answer(ACCEPT)
+
+        source = files.source("c", SourceSpec(f"files://{tmp_path}", options={"stable": "0s", "every": "1ms"}))
+        await source.start(accept)
+        await asyncio.wait_for(taken.wait(), 10)
+        await source.stop()
+
+    (tmp_path / "a").write_bytes(b"a")
+    monkeypatch.setattr(LocalFolder, "entries", entries)
+    asyncio.run(run())
+
+
+def test_a_file_arrives_when_the_clock_says(tmp_path: Path) -> None:
+    arrivals: list[int] = []
+
+    class Clock:
+        def now(self) -> int:
+            return 77
+
+    async def run() -> None:
+        spec = SourceSpec(f"files://{tmp_path}", options={"stable": "0s"})
+        rules = read_rules(spec, read_options(spec.options, files.SOURCE_KNOBS, "c"), "c")
+        source = FolderSource("c", LocalFolder(tmp_path, (rules.done, rules.error), "c"), rules, "files:", Clock())
+
+        async def accept(raw: bytes, arrival: Arrival) -> Answer:
+            arrivals.append(arrival.at)
+            return Answer(ACCEPT)
+
+        source._accept = accept
+        await source._folder.open()
+        await source._pass()
+        await source._folder.close()
+
+    (tmp_path / "a").write_bytes(b"a")
+    asyncio.run(run())
+    assert arrivals == [77]
 
 
 def test_links_pipes_and_folders_are_never_taken(tmp_path: Path) -> None:

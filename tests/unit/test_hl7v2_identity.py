@@ -96,6 +96,8 @@ def test_facts() -> None:
         "processing": ("T",),
         "version": ("2.5.1",),
         "event_reason": ("02",),
+        "other_patient_authority": (),
+        "social_security": (),
         "patient_class": ("I",),
         "location": ("3W",),
         "facility": ("NORTH&1.2&ISO",),

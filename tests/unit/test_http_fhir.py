@@ -132,8 +132,8 @@ KEPT = {**SENT, "meta": {"versionId": "2"}, "text": {"div": "x"}, "subject": {"r
     ("wire", "expected"),
     [
         (answer("200 OK", json.dumps(KEPT).encode(), KIND), "present"),
-        (answer("200 OK", json.dumps({**KEPT, "status": "amended"}).encode(), KIND), None),
-        (answer("200 OK", json.dumps({**KEPT, "note": []}).encode(), KIND), None),
+        (answer("200 OK", json.dumps({**KEPT, "status": "amended"}).encode(), KIND), "absent"),
+        (answer("200 OK", json.dumps({**KEPT, "note": []}).encode(), KIND), "absent"),
         (answer("404 Not Found", issue("not-found"), KIND), "absent"),
         (answer("404 Not Found", b"<html>proxy</html>", "text/html"), None),
         (answer("410 Gone"), None),
@@ -142,16 +142,78 @@ KEPT = {**SENT, "meta": {"versionId": "2"}, "text": {"div": "x"}, "subject": {"r
     ],
 )
 def test_a_delivery_in_doubt_is_asked_for(wire: bytes, expected: str | None) -> None:
-    for payload in (transaction({"request": {"method": "POST"}}, put(SENT)), SENT):
+    for payload in (transaction(put(SENT)), SENT):
         outcome, peer = talk("ask", payload, wire)
         assert (outcome.code if outcome else None) == expected
         assert peer.heads[0].startswith(b"GET /fhir/Observation/o1 HTTP/1.1\r\n")
+
+
+PATIENT = {"resourceType": "Patient", "id": "p1"}
+RESULT = {"resourceType": "Observation", "id": "o2", "status": "final"}
+
+
+def served(resource: dict[str, Any]) -> bytes:
+    return answer("200 OK", json.dumps(resource).encode(), KIND)
+
+
+ABSENT = answer("404 Not Found", issue("not-found"), KIND)
+
+
+def ask_in_turn(payload: Any, *wires: bytes) -> tuple[Outcome | None, list[bytes]]:
+    """Ask a server that answers each request with the next of `wires`; gives what was asked for."""
+    shows = {str(number): wire for number, wire in enumerate(wires)}
+
+    async def run() -> tuple[Outcome | None, list[bytes]]:
+        peer = Peer(shows)
+        await peer.up()
+        peer.show(*shows)
+        destination = fhir.destination("c", DestinationSpec("d", f"fhir+http://127.0.0.1:{peer.port}/fhir"))
+        outcome = await destination.ask(json.dumps(payload).encode(), SENDING)
+        await destination.close()
+        await peer.down()
+        return outcome, [head.split(b" ")[1].removeprefix(b"/fhir/") for head in peer.heads]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (served(RESULT), "present"),
+        (ABSENT, "absent"),
+        (served({**RESULT, "status": "preliminary"}), "absent"),
+        (answer("503 Busy"), None),
+        (answer("410 Gone"), None),
+    ],
+)
+def test_a_known_patient_does_not_prove_that_a_new_result_arrived(second: bytes, expected: str | None) -> None:
+    outcome, asked = ask_in_turn(transaction(put(PATIENT), put(RESULT)), served(PATIENT), second)
+    assert (outcome.code if outcome else None, asked) == (expected, [b"Patient/p1", b"Observation/o2"])
+    assert outcome is None or outcome.weight is (Weight.TRANSIENT if expected == "absent" else None)
+
+
+@pytest.mark.parametrize("other", [{"method": "POST", "url": "Observation"}, {"method": "PUT", "url": "Observation?a=1"}])
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (served(PATIENT), served(RESULT), None),
+        (served({**PATIENT, "active": True}), served(RESULT), None),
+        (served({**PATIENT, "active": True}), ABSENT, "absent"),
+    ],
+)
+def test_what_has_no_address_proves_nothing_and_may_not_come_twice(
+    other: dict[str, str], first: bytes, second: bytes, expected: str | None
+) -> None:
+    payload = transaction(put(PATIENT), {"resource": SENT, "request": other}, put(RESULT))
+    outcome, _ = ask_in_turn(payload, first, second)
+    assert (outcome.code if outcome else None) == expected
 
 
 @pytest.mark.parametrize(
     "payload",
     [
         transaction(),
+        transaction(*(put({"resourceType": "Observation", "id": f"o{number}"}) for number in range(51))),
         {**transaction(put(SENT)), "type": "batch"},
         {"resourceType": "Observation"},
         b"MSH|",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from contract.connectors.http_peer import read_message
 
+from engine import observe
 from engine.connectors import http
 from engine.connectors.http_source import HttpSource
 from engine.errors import Configuration, Reply
@@ -269,3 +270,64 @@ def test_one_peer_has_so_many_connections_and_no_more() -> None:
 def test_knobs_are_strict() -> None:
     with pytest.raises(Configuration, match="tokn"):
         HttpSource("c", SourceSpec("http://127.0.0.1:0/in", options={"tokn": "env:X"}))
+
+
+def test_what_the_listener_itself_refuses_is_counted() -> None:
+    for code in ("too_large", "not_here"):
+        observe.connector_events.pop(("c", code), None)
+    exchange(b"POST /in HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n", max_size=10)
+    exchange(post(path="/other"))
+    assert observe.connector_events.pop(("c", "too_large")) == 1
+    assert observe.connector_events.pop(("c", "not_here")) == 1
+
+
+def test_when_the_path_breaks_the_sender_is_told_to_come_again(caplog: pytest.LogCaptureFixture) -> None:
+    taken: list[bytes] = []
+
+    async def accept(raw: bytes, arrival: Arrival) -> Answer:
+        taken.append(raw)
+        if len(taken) == 1:
+            raise IndexError("DOE^JANE")
+        return ACCEPTED
+
+    async def run() -> list[bytes]:
+        source = http.source("c", SourceSpec("http://127.0.0.1:0/in"))
+        await source.start(accept)
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(source.address).port)
+        writer.write(post() + post())
+        heads = [(await read_message(reader))[0] for _ in range(2)]
+        writer.close()
+        await source.stop()
+        return heads
+
+    observe.connector_events.pop(("c", "accept_failed"), None)
+    caplog.set_level("INFO")
+    first, second = asyncio.run(asyncio.wait_for(run(), 10))
+    assert (first[9:12], second[9:12]) == (b"503", b"202")
+    assert observe.connector_events.pop(("c", "accept_failed")) == 1
+    assert "accept_failed" in caplog.text and "DOE" not in caplog.text
+
+
+def test_a_message_arrives_when_the_clock_says() -> None:
+    class Clock:
+        def now(self) -> int:
+            return 77
+
+    async def run() -> int:
+        arrived: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        async def accept(raw: bytes, arrival: Arrival) -> Answer:
+            arrived.set_result(arrival.at)
+            return ACCEPTED
+
+        source = HttpSource("c", SourceSpec("http://127.0.0.1:0/in"), Clock())
+        await source.start(accept)
+        _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(source.address).port)
+        writer.write(post())
+        try:
+            return await arrived
+        finally:
+            writer.close()
+            await source.stop()
+
+    assert asyncio.run(asyncio.wait_for(run(), 10)) == 77

@@ -50,6 +50,15 @@ def test_a_code_of_the_target_system_is_left_alone(system: str) -> None:
     assert made.write() == made.raw
 
 
+def test_what_one_table_leaves_alone_another_one_maps(tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("local_code,code,display,system\n2345-7,G,Glucose,urn:x\n")
+    tables = CodeTables([tmp_path])
+    kept, _, _ = apply_maps(message("2345-7^Glucose^LN"), [PASS], tables, 0)
+    made, _, _ = apply_maps(message("2345-7^Glucose^LN"), [MapRule("OBX-3", "own", "pass")], tables, 0)
+    assert kept.get_raw("OBX-3") == "2345-7^Glucose^LN"
+    assert made.get_raw("OBX-3") == "G^Glucose^urn:x^2345-7^Glucose^LN"
+
+
 def test_an_unmapped_code_passes_unchanged_with_a_finding() -> None:
     made, findings, revisions = apply_maps(message("GLU", "NEW^New^NSL"), [PASS], TABLES, 0)
     assert made.get_raw("OBX[2]-3") == "NEW^New^NSL"

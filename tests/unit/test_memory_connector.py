@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from engine import observe
 from engine.connectors.memory import MemoryDestination, MemorySource
 from engine.errors import Reply, StoreUnavailable, Weight
 from engine.model import Answer, Arrival, Outcome
@@ -83,3 +84,17 @@ def test_a_source_that_is_not_started_answers_negatively() -> None:
         assert answer.verdict.code == "channel_not_taking"
 
     asyncio.run(test())
+
+
+def test_what_is_too_large_is_counted() -> None:
+    async def test() -> None:
+        source = MemorySource("sized", SourceSpec("memory://c", max_size=1))
+
+        async def accept(raw: bytes, arrival: Arrival) -> Answer:
+            raise AssertionError("it is too large")
+
+        await source.start(accept)
+        assert (await source.feed(b"ab")).verdict.code == "too_large"
+
+    asyncio.run(test())
+    assert observe.connector_events.pop(("sized", "too_large")) == 1

@@ -318,15 +318,36 @@ def test_only_the_peers_on_the_list(run: Run, peers: str, taken: bool) -> None:
     run(test)
 
 
-def test_an_accept_that_breaks_its_promise_is_reported_and_answers_nothing(run: Run) -> None:
+def test_when_the_path_breaks_the_sender_is_told_to_come_again(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         async def accept(raw: bytes, arrival: Arrival) -> Answer:
+            if raw == hl7("C1"):
+                raise IndexError("DOE^JANE")
+            return Answer(ACCEPTED, raw)
+
+        async with listening(accept) as (_, _, port), dialled(port) as (reader, writer):
+            writer.write(framed(hl7("C1"), b"next"))
+            answer = await reader.readuntil(b"\x1c\r")
+            assert b"\rMSA|AE|C1\rERR|||207^" in answer
+            assert await reader.readexactly(7) == framed(b"next")
+
+    observe.connector_events.pop(("c", "accept_failed"), None)
+    caplog.set_level("INFO")
+    run(test)
+    assert observe.connector_events.pop(("c", "accept_failed")) == 1
+    assert "accept_failed" in caplog.text and "DOE" not in caplog.text
+
+
+def test_a_connection_that_breaks_is_closed_and_reported(run: Run) -> None:
+    async def test() -> None:
+        def broken(what: str, _: bytes) -> None:
             raise RuntimeError("a defect")
 
         seen: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: seen.append(context["exception"]))
-        async with listening(accept) as (_, _, port), dialled(port) as (reader, writer):
-            writer.write(framed(b"a"))
+        async with listening(Taking()) as (source, _, port), dialled(port) as (reader, writer):
+            source.report = broken
+            writer.write(b"\x0bMSH|par" + framed(b"a"))
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         assert [type(error) for error in seen] == [RuntimeError]

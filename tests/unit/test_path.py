@@ -12,7 +12,7 @@ from engine.errors import Held, Reply, Weight
 from engine.large import LARGE_BYTES
 from engine.model import Finding, Outcome
 from engine.store.sealing import OrganizationKeys
-from engine.wiring import Channel, MapRule, SourceSpec
+from engine.wiring import HOUR, Channel, SourceSpec
 from tests.building import Path_, channel, merge, oru, path, spec
 
 
@@ -101,6 +101,12 @@ def test_a_refused_message_leaves_no_bytes(tmp_path: Path) -> None:
         ("test", oru(processing="P", authority="INTERLOCK-TEST"), False),
         ("test", oru(processing="T", authority="INTERLOCK-TEST"), True),
         ("test", oru(processing="T", authority="NORTH"), False),
+        ("production", oru(processing="P", authority="INTERLOCK-TEST"), False),
+        ("production", oru(processing=""), True),
+        ("test", oru(processing="T", authority="INTERLOCK-TEST").replace(b"PID|1||", b"PID|1|77^^^REAL|"), False),
+        ("test", oru(processing="T", authority="INTERLOCK-TEST").replace(b"PID|1||", b"PID|1|77|"), False),
+        ("test", oru(processing="T", patient=""), False),
+        ("test", oru(processing="T", authority="INTERLOCK-TEST").replace(b"|F\r", b"|F|||||||||||123\r", 1), False),
     ],
 )
 def test_environments_do_not_mix(tmp_path: Path, environment: str, raw: bytes, positive: bool) -> None:
@@ -281,8 +287,15 @@ def test_a_batch_is_taken_apart_and_answered_as_one(tmp_path: Path) -> None:
     run(tmp_path, None, story)
 
 
-def test_map_rules_are_named_in_the_channel() -> None:
-    assert channel(maps=(MapRule("OBX-3", "t", "pass"),)).maps[0].table == "t"
+def test_a_clock_that_is_set_back_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def story(line: Path_) -> None:
+        line.destinations["ehr"].then(Outcome("HTTP 503", Weight.TRANSIENT, retry_after=50_000))
+        await line.send(oru())
+        line.store._clock.back = HOUR  # type: ignore[attr-defined]
+        while line.states() != ["delivered"]:
+            await asyncio.sleep(0.01)
+
+    run(tmp_path, None, story)
 
 
 def test_a_checked_message_goes_on_and_what_was_found_waits_for_a_person(tmp_path: Path) -> None:

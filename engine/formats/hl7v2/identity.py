@@ -23,6 +23,8 @@ FACTS: dict[str, str] = {
     "processing": "processing id, MSH-11.1: P, T or D",
     "version": "HL7 version, MSH-12.1",
     "event_reason": "why it was sent, EVN-4.1",
+    "other_patient_authority": "assigning authority of each identifier in PID-2, PID-4 and PID-18; `none` without one",
+    "social_security": "PID-19.1",
     "patient_class": "PV1-2.1: I, O, E and so on",
     "location": "point of care of the assigned location, PV1-3.1",
     "facility": "facility of the assigned location, PV1-3.4",
@@ -43,6 +45,7 @@ _PLACES = {
     "processing": ("MSH", 11, 1),
     "version": ("MSH", 12, 1),
     "event_reason": ("EVN", 4, 1),
+    "social_security": ("PID", 19, 1),
     "patient_class": ("PV1", 2, 1),
     "location": ("PV1", 3, 1),
     "facility": ("PV1", 3, 4),
@@ -140,8 +143,15 @@ class Facts(Mapping[str, tuple[str, ...]]):
     def __getitem__(self, name: str) -> tuple[str, ...]:
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = self._values(*_PLACES[name])
+            known = self._other_authorities() if name == "other_patient_authority" else self._values(*_PLACES[name])
+            self._known[name] = known
         return known
+
+    def _other_authorities(self) -> tuple[str, ...]:
+        """Whose the patient's identifiers outside of PID-3 are: one that names nobody is nobody's."""
+        fields = {text: None for number in (2, 4, 18) for text in self._texts("PID", number)}
+        found = _identifiers(fields, self._separators, self._charset)
+        return tuple({identifier.authority.partition("&")[0] or "none": None for identifier in found})
 
     def __iter__(self) -> Iterator[str]:
         return iter(FACTS)

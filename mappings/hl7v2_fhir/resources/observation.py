@@ -71,7 +71,9 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
         reading.find(code, f"OBX[{result.number}]-{field}", subject)
     found: Json = {}  # what is not text already
     extensions = list(pattern.extensions)
-    value = _number(pattern, row[5], extensions) or _value(reading, found, result, pattern, extensions, setting)
+    value = _number(reading, pattern, row[5], extensions)
+    if not value:
+        _value(reading, found, result, pattern, extensions, setting)
     if len(row) > _SHORT:
         if performers := _performers(reading, row):
             found["performer"] = performers
@@ -107,9 +109,9 @@ def _effective(reading: Reading, raw: str, number: int, setting: Setting) -> str
     return members(found or setting.effective)
 
 
-def _number(pattern: Pattern, raw: str, extensions: list[Json]) -> str:
-    """The quantity of a number as JSON text; "" when the result is none."""
-    digits = decimal(raw.strip()) if pattern.numeric else ""
+def _number(reading: Reading, pattern: Pattern, raw: str, extensions: list[Json]) -> str:
+    """The quantity of one number as JSON text; "" when the result is anything else."""
+    digits = decimal(raw.strip()) if pattern.numeric and reading.repetition not in raw else ""
     if not digits:
         return ""
     if pattern.unit.kept is not None:
@@ -119,7 +121,7 @@ def _number(pattern: Pattern, raw: str, extensions: list[Json]) -> str:
 
 def _value(
     reading: Reading, found: Json, result: Result, pattern: Pattern, extensions: list[Json], setting: Setting
-) -> str:
+) -> None:
     """Put what OBX-5 says into `found`, or why it says nothing."""
     if (put := pattern.put) is not None:
         raw = result.row[5]
@@ -134,7 +136,6 @@ def _value(
     if not found:
         found["dataAbsentReason"] = pattern.absent
     _keep_unit(found, pattern.unit, extensions)
-    return ""
 
 
 def _repeated(reading: Reading, found: Json, result: Result, put: Put, pattern: Pattern) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from dataclasses import replace
+from hashlib import sha256
 
 from engine.connectors import fhir
 from engine.errors import Weight
@@ -56,16 +57,33 @@ WEIGHTS = {
 }
 
 
+PATIENT = {"resourceType": "Patient", "id": "p1"}
+
+
 def wrap(payload: bytes) -> bytes:
-    """A transaction with these bytes in a Binary."""
-    resource = {"resourceType": "Binary", "id": "b1", "data": base64.b64encode(payload).decode()}
-    entry = {"resource": resource, "request": {"method": "PUT", "url": "Binary/b1"}}
-    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": [entry]}).encode()
+    """A transaction with these bytes in an Observation of their own, of the one patient that is in all of them."""
+    key = sha256(payload).hexdigest()
+    result = {"resourceType": "Observation", "id": key, "valueString": base64.b64encode(payload).decode()}
+    entries = [
+        {"resource": resource, "request": {"method": "PUT", "url": f"{resource['resourceType']}/{resource['id']}"}}
+        for resource in (PATIENT, result)
+    ]
+    return json.dumps({"resourceType": "Bundle", "type": "transaction", "entry": entries}).encode()
 
 
 def unwrap(body: bytes) -> bytes:
     """What `wrap` was given; GET requests carry nothing."""
-    return base64.b64decode(json.loads(body)["entry"][0]["resource"]["data"]) if body else b""
+    return base64.b64decode(json.loads(body)["entry"][1]["resource"]["valueString"]) if body else b""
+
+
+def read_back(received: list[bytes], path: str) -> bytes:
+    """What a server that took these transactions answers to a GET."""
+    entries = (entry for body in received if body for entry in json.loads(body)["entry"])
+    kept = {entry["request"]["url"]: entry["resource"] for entry in entries}
+    resource = kept.get(path.removeprefix("/in/"))
+    return answer("404 Not Found", issue("not-found"), KIND) if resource is None else answer(
+        "200 OK", json.dumps(resource).encode(), KIND
+    )
 
 
 class _Wrapping:
@@ -98,6 +116,7 @@ class FhirDestination(harness_http.HttpDestination):
         return SHOWS
 
     def connect(self, spec: DestinationSpec) -> Destination:
+        self.peer.read_back = read_back
         return _Wrapping(fhir.destination("c", spec))
 
     @property

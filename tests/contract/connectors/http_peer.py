@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from engine.errors import Reply
 
@@ -42,6 +43,8 @@ class Peer:
         self.received: list[bytes] = []
         self.heads: list[bytes] = []
         self.open = 0
+        self.read_back: Callable[[list[bytes], str], bytes] | None = None
+        """Answers a GET from what was received, for a server that keeps what it takes."""
 
     async def up(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
@@ -87,7 +90,10 @@ class Peer:
                 return False
             if behaviour == "wait":
                 await self._released.wait()
-            writer.write(self._shows.get(behaviour, OK))
+            if self.read_back is not None and head.startswith(b"GET "):
+                writer.write(self.read_back(self.received, head.split(b" ")[1].decode()))
+            else:
+                writer.write(self._shows.get(behaviour, OK))
             await writer.drain()
         finally:
             self.open -= 1
