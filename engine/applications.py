@@ -13,7 +13,7 @@ from typing import Protocol
 
 from engine.errors import Reply, StoreUnavailable
 from engine.lane import stands_still
-from engine.model import FINAL_DELIVERY_STATES, MICROSECONDS, Delivery, DeliveryState, Kept, Settlement, Verdict
+from engine.model import MICROSECONDS, Delivery, DeliveryState, Kept, Settlement, Verdict
 from engine.ports import Running
 
 LATE = "the destination has not answered in time; the message is kept and delivery goes on"
@@ -42,9 +42,9 @@ class Applications:
                 delivery, reason = await self._delivery(kept, name)
             except StoreUnavailable as error:
                 return _error(kept.verdict, error.code, error.text)
-            if delivery is None or delivery.state in FINAL_DELIVERY_STATES:
+            if delivery is None or delivery.state in (DeliveryState.DELIVERED, DeliveryState.FILTERED):
                 return kept.verdict
-            if stands_still(delivery.state):
+            if stands_still(delivery.state) or delivery.state is DeliveryState.ENDED:
                 return _not_taken(reason, kept.verdict)
             return await _wait(outcome, kept.verdict, running.channel.source.answer_within)
 

@@ -93,7 +93,9 @@ def read_site(root: Path, known: Known | None = None) -> Site:
     try:
         folders = sorted(f for f in root.iterdir() if f.name[0] not in "._" and f.is_dir())
     except OSError as error:
-        fault = Fault(str(root), 1, f"reading the folder: {error.strerror}", "name the folder of channels")
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        text = "there is no such folder" if missing else f"reading the folder: {error.strerror}"
+        fault = Fault(str(root), 1, text, "name the folder of channels")
         return Site({}, faults=(fault,), readable=False)
     known = known or Known()
     channels: dict[str, Channel] = {}

@@ -1,7 +1,7 @@
 """From a source to the path: a batch is taken apart first, every message of it goes its own way.
 
-Invariant: a batch whose counts do not agree is one unreadable message; a batch that was cut by a crash is completed by
-sending it again, for what was kept of it is a duplicate.
+Invariant: a batch that is empty, or whose counts do not agree, is one unreadable message; a batch that was cut by a
+crash is completed by sending it again, for what was kept of it is a duplicate.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from engine.ports import Ports, Running
 def take(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -> Awaitable[Answer]:
     """Accept one message, or each message of a batch."""
     try:
-        messages = running.format.split(raw)
+        messages = running.format.split(raw) or [raw]
     except Unreadable:
-        messages = [raw]  # accept says what is wrong with it, and holds it
+        messages = [raw]  # as with an empty batch: accept says what is wrong with it, and holds it
     if len(messages) == 1:
         return accept(messages[0], arrival, running, ports)
     return _take_all(messages, arrival, running, ports)

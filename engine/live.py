@@ -175,9 +175,7 @@ class Live:
             try:
                 await outlet.destination.close()
             except Exception as error:  # a connector may raise anything; the change goes on without it
-                observe.event(
-                    "connector_not_closed", channel=name, destination=destination, error=type(error).__name__
-                )
+                observe.event("connector_not_closed", channel=name, destination=destination, error=type(error).__name__)
 
     def _apply(self, name: str, destination: str) -> None:
         outlet = self._worker.outlets[name, destination]

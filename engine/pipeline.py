@@ -15,7 +15,7 @@ from engine import observe
 from engine.admit import admit
 from engine.authorize import authorize
 from engine.deliver import deliver
-from engine.errors import Held, InterlockError, Refused, StoreUnavailable, Unreadable, Unroutable, Weight
+from engine.errors import Held, InterlockError, Refused, RowRefused, StoreUnavailable, Unreadable, Unroutable, Weight
 from engine.identify import identify
 from engine.large import beside
 from engine.model import (
@@ -107,8 +107,11 @@ async def carry(
     except Exception as error:  # a converter may raise anything: its type is told, its values never
         observe.converter_failed(delivery, error)
         return _put_aside(delivery, DeliveryState.DEAD, "converter_failed", ports)
-    if not await ports.store.claim(attempt):
-        return None
+    try:
+        if not await ports.store.claim(attempt):
+            return None
+    except RowRefused as error:  # this output can never be stored, so it is never sent
+        return _put_aside(delivery, DeliveryState.DEAD, error.code, ports)
     try:
         outcome = await deliver(attempt, destination, spec)
     except Exception as error:  # a connector may raise anything, too, and bytes may have left

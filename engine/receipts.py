@@ -61,8 +61,9 @@ def refused(raw: bytes, arrival: Arrival, number: int, error: Refused, running: 
 
 
 def unkept(error: InterlockError, arrival: Arrival) -> Verdict:
-    """The verdict when nothing could be made durable: negative, and the sender should try again."""
-    return Verdict(Reply.ERROR, error.code, error.text, transient=True, at=arrival.at)
+    """The verdict when nothing could be made durable: negative; the sender should try again where that can help."""
+    transient = error.weight is Weight.TRANSIENT
+    return Verdict(Reply.ERROR, error.code, error.text, transient=transient, at=arrival.at)
 
 
 def answer(verdict: Verdict, identity: Identity | None, raw: bytes, running: Running) -> Answer:

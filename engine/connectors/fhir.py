@@ -32,6 +32,11 @@ _ISSUES = frozenset({
     "throttled", "informational", "success",
 })  # fmt: skip
 _TRANSIENT_ISSUES = frozenset({"transient", "lock-error", "no-store", "exception", "timeout", "throttled"})
+_ABSENT = Outcome("absent", Weight.TRANSIENT, detail="the server does not have all of it; send it again")
+#: How a server answers a Bundle (FHIR R4, http.html#transaction-response).
+_ANSWERS = frozenset({"transaction-response", "batch-response"})
+#: Above so many resources a delivery in doubt is not asked for: it would take longer than a person.
+_MOST_ASKED = 50
 #: How our own conversions begin: to read no further saves most of what a delivery costs.
 _PLAIN_BUNDLES = (
     b'{"resourceType":"Bundle","type":"transaction"',
@@ -63,25 +68,31 @@ class FhirDestination:
                 detail = "the payload is not a FHIR resource in JSON; check `convert`"
                 return Outcome("not_fhir", Weight.PERMANENT, detail=detail)
             reply = await self._caller.call(place[0], self._url(place[1]), JSON, payload, sending)
-        return reply if isinstance(reply, Outcome) else self._judge(reply)
+        return reply if isinstance(reply, Outcome) else self._judge(payload, reply)
 
     async def ask(self, payload: bytes, sending: Sending) -> Outcome | None:
-        """Read back the first resource that was PUT by its id and compare it with what was sent.
+        """Read back every resource that was PUT by its id and compare it with what was sent.
 
-        Only for what is taken whole or not at all: one resource, or a transaction. A server that answers 404 never
-        took it, so that it may be sent again.
+        Only for what is taken whole or not at all: one resource, or a transaction. All equal: it is there. One that
+        the server answers 404 for: it was never taken, and may be sent again. One that differs: the same, for a PUT
+        may come twice. What is not PUT by id cannot be read back and may not come twice: then only 404 proves anything.
         """
-        sent = _first_put(read_object(payload) or {})
-        if sent is None:
+        puts, others = _puts(read_object(payload) or {})
+        if not 0 < len(puts) <= _MOST_ASKED:
             return None
-        path = self._url(f"/{sent['resourceType']}/{sent['id']}")
-        reply = await self._caller.call("GET", path, "", b"", sending)
-        if isinstance(reply, Outcome):
-            return None
-        if reply.status == 404 and not is_html(reply):
-            return Outcome("absent", Weight.TRANSIENT, detail="the server does not have it; send it again")
-        kept = read_object(reply.body) if reply.status == 200 else None
-        return Outcome("present", level="application") if kept is not None and same(sent, kept) else None
+        for sent in puts:
+            path = self._url(f"/{sent['resourceType']}/{sent['id']}")
+            reply = await self._caller.call("GET", path, "", b"", sending)
+            if isinstance(reply, Outcome):
+                return None
+            if reply.status == 404 and not is_html(reply):
+                return _ABSENT
+            kept = read_object(reply.body) if reply.status == 200 else None
+            if kept is None:
+                return None
+            if not others and not same(sent, kept):
+                return _ABSENT
+        return None if others else Outcome("present", level="application")
 
     async def test(self) -> str:
         """Connect without sending a request."""
@@ -94,11 +105,13 @@ class FhirDestination:
     def _url(self, place: str) -> str:
         return (self._base + place or "/") + self._query
 
-    def _judge(self, reply: Reply) -> Outcome:
-        """The status first, then what the body says beyond it."""
+    def _judge(self, payload: bytes, reply: Reply) -> Outcome:
+        """The status first, then what the body says beyond it. A positive status alone says "commit", not more."""
         outcome = self._caller.judge(reply)
-        if outcome.code == "html_page" or reply.body in {b"", b"{}"}:
+        if outcome.code == "html_page":
             return outcome
+        if reply.body in {b"", b"{}"}:
+            return replace(outcome, level="commit")
         body = read_object(reply.body)
         if not outcome.taken:
             return _with_issue(outcome, body or {})
@@ -106,14 +119,20 @@ class FhirDestination:
             detail = "a positive status, but the body is not a JSON object"
             return Outcome("answer_unreadable", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
         kind = body.get("resourceType")
-        if kind == "Bundle" and body.get("type") in {"transaction-response", "batch-response"}:
-            return self._judge_entries(outcome, body.get("entry"))
-        return _judge_issues(outcome, body) if kind == "OperationOutcome" else outcome
+        if kind == "OperationOutcome":
+            return _judge_issues(outcome, body)
+        entries = body.get("entry") if kind == "Bundle" and body.get("type") in _ANSWERS else None
+        answered: list[Any] = entries if isinstance(entries, list) else []
+        judged = self._judge_entries(outcome, answered)
+        if judged.taken and payload.startswith(_PLAIN_BUNDLES) and len(answered) != _sent(payload, answered):
+            detail = "a positive status, but the answer does not name every entry that was sent"
+            return Outcome("answer_incomplete", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
+        return judged
 
-    def _judge_entries(self, outcome: Outcome, entries: Any) -> Outcome:
+    def _judge_entries(self, outcome: Outcome, entries: list[Any]) -> Outcome:
         """The heaviest entry decides: one permanent refusal must not be tried for ever."""
         worst: Outcome | None = None
-        for number, entry in enumerate(entries if isinstance(entries, list) else (), 1):
+        for number, entry in enumerate(entries, 1):
             response = entry.get("response") if isinstance(entry, dict) else None
             refusal = self._judge_entry(number, response if isinstance(response, dict) else {}, outcome.answer)
             if refusal is not None and (worst is None or refusal.weight is Weight.PERMANENT):
@@ -133,6 +152,14 @@ class FhirDestination:
             return None
         refusal = Outcome(f"HTTP {text}", weight, answer=answer, detail=f"entry {number} of the Bundle was refused")
         return _with_issue(refusal, response.get("outcome"))
+
+
+def _sent(payload: bytes, answered: list[Any]) -> int:
+    """How many entries a Bundle has: counted where that agrees with the answer, else read."""
+    if payload.count(b'"request":{') == len(answered):
+        return len(answered)
+    entries = (read_object(payload) or {}).get("entry")
+    return len(entries) if isinstance(entries, list) else 0
 
 
 def read_object(raw: bytes) -> dict[str, Any] | None:
@@ -170,18 +197,25 @@ def _place(resource: dict[str, Any]) -> tuple[str, str] | None:
     return ("PUT", f"/{kind}/{key}") if _is_id(key) else None
 
 
-def _first_put(resource: dict[str, Any]) -> dict[str, Any] | None:
-    """The first resource of what was sent that stands at an address of its own."""
+def _puts(resource: dict[str, Any]) -> tuple[list[dict[str, Any]], bool]:
+    """The resources of what was sent that stand at addresses of their own, and whether there is anything beside them.
+
+    None of a batch, which may be taken in part.
+    """
     if resource.get("resourceType") != "Bundle":
-        return resource if (_place(resource) or ("", ""))[0] == "PUT" else None
+        return ([resource] if (_place(resource) or ("", ""))[0] == "PUT" else []), False
     if resource.get("type") != "transaction":
-        return None
-    for entry in resource.get("entry", ()):
-        request, content = entry.get("request", {}), entry.get("resource", {})
-        address = f"{content.get('resourceType')}/{content.get('id')}"
-        if request.get("method") == "PUT" and request.get("url") == address and _place(content):
-            return dict(content)
-    return None
+        return [], False
+    entries = resource.get("entry", ())
+    puts = [entry["resource"] for entry in entries if _is_put(entry)]
+    return puts, len(puts) < len(entries)
+
+
+def _is_put(entry: dict[str, Any]) -> bool:
+    """True for an entry that puts a resource at the address that its id says."""
+    request, content = entry.get("request", {}), entry.get("resource", {})
+    address = f"{content.get('resourceType')}/{content.get('id')}"
+    return bool(request.get("method") == "PUT" and request.get("url") == address and _place(content))
 
 
 def _is_type(value: Any) -> bool:

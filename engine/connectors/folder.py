@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import Any, Protocol
 
 import orjson
 
+from engine import observe
+from engine.clock import SystemClock
 from engine.connectors.advice import advice_for
+from engine.connectors.defects import accept_failed, file_failed, watch_failed
 from engine.connectors.options import Knob
 from engine.errors import Configuration, InterlockError, Reply
 from engine.model import Answer, Arrival, Verdict
-from engine.ports import Accept
+from engine.ports import Accept, Clock
 from engine.wiring import SourceSpec
-
-log = logging.getLogger("interlock.connectors.folder")
 
 KNOBS = (
     Knob("glob", "text", "*", "which names are taken, such as *.hl7"),
@@ -138,11 +138,12 @@ def read_rules(spec: SourceSpec, knobs: Mapping[str, Any], where: str) -> Rules:
 class FolderSource:
     """Watches one folder and gives what ripens to the path, one file at a time and in order."""
 
-    def __init__(self, channel: str, folder: Folder, rules: Rules, address: str) -> None:
+    def __init__(self, channel: str, folder: Folder, rules: Rules, address: str, clock: Clock | None = None) -> None:
         self._channel = channel
         self._folder = folder
         self._rules = rules
         self._address = address
+        self._clock = clock or SystemClock()
         self._ripening = Ripening(rules.glob, rules.stable)
         self._answered: dict[Entry, Verdict] = {}  # answered but not moved yet: never offered twice by this process
         self._stopping = asyncio.Event()
@@ -174,8 +175,8 @@ class FolderSource:
         while not self._stopping.is_set():
             try:
                 await self._pass()
-            except (OSError, InterlockError) as error:
-                log.warning("looking at the folder of %s: %s; looking again", self._channel, type(error).__name__)
+            except Exception as error:  # a source that died unseen would leave every later file lying
+                watch_failed(self._channel, error)
             try:
                 await asyncio.wait_for(self._stopping.wait(), self._rules.every)
             except TimeoutError:
@@ -186,14 +187,24 @@ class FolderSource:
         listing = await self._folder.entries()
         self._answered = {entry: self._answered[entry] for entry in listing if entry in self._answered}
         for entry in self._ripening.ripe(listing, time.monotonic()):
-            if self._stopping.is_set() or not await self._take(entry):
+            if self._stopping.is_set() or not await self._try(entry):
                 return
+
+    async def _try(self, entry: Entry) -> bool:
+        """`_take`, but one file that cannot be handled holds up no other. The folder's own trouble ends the pass."""
+        try:
+            return await self._take(entry)
+        except (OSError, InterlockError):
+            raise
+        except Exception as error:
+            file_failed(self._channel, error)
+            return True
 
     async def _take(self, entry: Entry) -> bool:
         """Offer one file and put it aside; False when the pass must end here."""
         verdict = self._answered.get(entry) or await self._offer(entry)
         if verdict is None:
-            return True  # it changed while it was read: it ripens anew
+            return True  # it changed while it was read, or the path broke at it: it is offered again
         if verdict.reply is not Reply.ACCEPT and verdict.transient:
             return False
         self._answered[entry] = verdict
@@ -205,11 +216,17 @@ class FolderSource:
 
     async def _offer(self, entry: Entry) -> Verdict | None:
         if entry.size > self._rules.max_size:
+            observe.connector_events[self._channel, "too_large"] += 1
             return Verdict(Reply.REJECT, "too_large", "the file is larger than `max_size`")
         raw = await self._folder.read(entry)
         if raw is None:
             return None
-        answer: Answer = await self._accept(raw, Arrival(self._channel, time.time_ns() // 1000, self._address))
+        arrival = Arrival(self._channel, self._clock.now(), self._address)
+        try:
+            answer: Answer = await self._accept(raw, arrival)
+        except Exception as error:
+            accept_failed(self._channel, error, arrival.at)
+            return None
         return answer.verdict
 
 

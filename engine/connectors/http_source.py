@@ -9,19 +9,21 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
-import time
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from engine import observe
+from engine.clock import SystemClock
+from engine.connectors.defects import accept_failed
 from engine.connectors.http_answers import refusal, respond
 from engine.connectors.http_server import Bounds, Request, Response, Server
 from engine.connectors.options import Knob, read_options
 from engine.connectors.secret import Secret
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context
 from engine.errors import Configuration
-from engine.model import Arrival
-from engine.ports import Accept, Source
+from engine.model import Answer, Arrival
+from engine.ports import Accept, Clock, Source
 from engine.wiring import SourceSpec
 
 __all__ = ["SOURCE_KNOBS", "HttpSource", "source"]
@@ -47,8 +49,9 @@ def source(channel: str, spec: SourceSpec) -> Source:
 class HttpSource:
     """One listener; it owns its socket and its connections."""
 
-    def __init__(self, channel: str, spec: SourceSpec) -> None:
+    def __init__(self, channel: str, spec: SourceSpec, clock: Clock | None = None) -> None:
         self._channel = channel
+        self._clock = clock or SystemClock()
         self._where = f"{channel}, source"
         self._scheme, self._host, self._port, self._path = _read(spec.listen, self._where)
         self._fhir = self._scheme.startswith("fhir+")
@@ -117,10 +120,15 @@ class HttpSource:
         return not kind or (self._fhir and kind.isascii() and kind.isalpha())
 
     async def _handle(self, request: Request) -> Response:
-        arrival = Arrival(self._channel, time.time_ns() // 1000, request.peer)
-        return respond(await self._accept(request.body, arrival), request, fhir=self._fhir)
+        arrival = Arrival(self._channel, self._clock.now(), request.peer)
+        try:
+            answer = await self._accept(request.body, arrival)
+        except Exception as error:
+            answer = Answer(accept_failed(self._channel, error, arrival.at))
+        return respond(answer, request, fhir=self._fhir)
 
     def _refuse(self, status: int, code: str) -> Response:
+        observe.connector_events[self._channel, code] += 1
         return refusal(status, code, fhir=self._fhir)
 
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from engine import observe
 from engine.clock import SystemClock
 from engine.connectors.options import Knob, read_options
 from engine.errors import ChannelNotTaking, InterlockError, TooLarge, Weight
@@ -59,6 +60,7 @@ class MemorySource:
         if self._accept is None:
             return self._refuse(ChannelNotTaking("taking: the source is not started"))
         if len(raw) > self._spec.max_size:
+            observe.connector_events[self._channel, "too_large"] += 1
             return self._refuse(TooLarge("taking: the message is above the channel's size limit"))
         arrival = Arrival(self._channel, self._clock.now(), peer)
         task = asyncio.ensure_future(self._accept(raw, arrival))

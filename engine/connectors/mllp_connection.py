@@ -11,12 +11,13 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
+from engine.connectors.defects import accept_failed
 from engine.connectors.framing import Broken, Event, Frame, FrameDecoder, Oversize, encode
 from engine.connectors.sockets import Deadline, send_now, tune
 from engine.errors import TooLarge
 from engine.failpoints import failpoint, half
 from engine.formats.hl7v2_ack import acknowledge
-from engine.model import Arrival, Verdict
+from engine.model import Answer, Arrival, Verdict
 from engine.ports import Accept, Clock
 
 #: How long a connection that is given up is still read, so that its last answer is not lost in a reset.
@@ -182,9 +183,12 @@ class Connection(asyncio.Protocol):
     async def _serve(self, frame: Frame) -> None:
         note = f"{frame.junk} bytes of junk before the frame" if frame.junk else ""
         self._deadline.clear()
-        answer = await self._accept(
-            frame.payload, Arrival(self._source.channel, self._source.clock.now(), self._from, note)
-        )
+        arrival = Arrival(self._source.channel, self._source.clock.now(), self._from, note)
+        try:
+            answer = await self._accept(frame.payload, arrival)
+        except Exception as error:
+            verdict = accept_failed(arrival.channel, error, arrival.at)
+            answer = Answer(verdict, acknowledge(None, frame.payload, verdict))
         if answer.payload is not None:
             self._answer(answer.payload)
         if self._full is not None:
@@ -263,7 +267,7 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _worked(self, worker: asyncio.Task[None]) -> None:
-        """A worker that broke takes its connection with it and is reported: `accept` promises not to raise."""
+        """A worker that broke takes its connection with it and is reported."""
         error = None if worker.cancelled() else worker.exception()
         if error is not None:
             self._transport.abort()

@@ -44,7 +44,7 @@ _CONDITIONS = {
     "too_large": ("104", "Value too long"),
     "not_accepted": ("200", "Unsupported message type"),
     "wrong_environment": ("202", "Unsupported processing id"),
-    "control_id_reused": ("205", "Duplicate key identifier"),
+    "conflict": ("205", "Duplicate key identifier"),
 }
 _INTERNAL = ("207", "Application internal error")
 _OTHER = ("199", "Other HL7 error")

@@ -221,6 +221,7 @@ class SqliteStore:
     def _reused(self, receipt: Receipt, number: int) -> ItemRow:
         """An item for a sender that used a control id again, one a day (UTC); the id itself is not told."""
         sender = " ".join(receipt.identity.sender) if receipt.identity else ""
+        sender = sender.encode("utf-8", "replace").decode()  # it may hold bytes of no character set
         day = datetime.fromtimestamp(receipt.at // MICROSECONDS, UTC).date().isoformat()
         detail = {"where": "MSH-10", "text": REUSED_TEXT, "subject": f"{sender} {day}", "table": ""}
         return ItemRow(

@@ -69,12 +69,11 @@ def refuse_other_types(message: Message) -> None:
 
 
 def _bundle(reading: Reading) -> Json:
-    found: Json = {"resourceType": "Bundle"}
+    found: Json = {"resourceType": "Bundle", "type": "transaction"}
     if reading.meta:
         found["meta"] = reading.meta
     if control := reading.part(reading.header[10]):
         found["identifier"] = {"system": reading.dialect.authority("", "", "") + ":message", "value": control}
-    found["type"] = "transaction"
     if made := instant(reading, reading.header[7]):
         found["timestamp"] = made
     found["entry"] = [orjson.Fragment(entry) if type(entry) is str else entry for entry in reading.entries.values()]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -461,6 +462,18 @@ def test_a_reused_control_id_is_one_item_a_sender_and_day_and_does_not_name_the_
         assert (code, count) == ("control_id_reused", 3)
         about = store.keys("site").open(sealed, place("site", number, "item"))
         assert b"A B" in about and b"C77" not in about
+
+    play(work)
+
+
+def test_a_sender_with_bytes_of_no_charset_reuses_its_control_id(play: Callable[..., Any]) -> None:
+    async def work(store: SqliteStore) -> None:
+        for text in ("one", "two"):
+            made = receipt(store, "1", text=text)
+            assert made.identity is not None
+            strange = replace(made.identity, sender=("L\udce4B", "NORTH"))
+            assert (await store.keep(replace(made, identity=strange))).state is MessageState.ACCEPTED
+        assert await store.read(lambda c: c.execute("SELECT count FROM item").fetchall()) == [(1,)]
 
     play(work)
 

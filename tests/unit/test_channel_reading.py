@@ -404,3 +404,27 @@ def test_no_value_of_any_key_breaks_the_reader(tmp_path: Path, value: str) -> No
 )
 def test_no_shape_of_the_file_breaks_the_reader(tmp_path: Path, text: str) -> None:
     assert faults_of(tmp_path, text)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_gone_folder_or_one_that_cannot_be_read_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    def fails(self: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write(tmp_path)
+    running = dict(read_site(tmp_path).channels)
+    if there:
+        monkeypatch.setattr(Path, "iterdir", fails)
+    site = read_site(tmp_path if there else tmp_path / "none")
+    changes = diff(running, site)
+    assert not site.sound and not site.channels
+    assert (changes.removed, changes.kept) == ((), ("good",))
+
+
+def test_an_empty_folder_removes_every_channel(tmp_path: Path) -> None:
+    write(tmp_path)
+    running = dict(read_site(tmp_path).channels)
+    (tmp_path / "empty").mkdir()
+    assert diff(running, read_site(tmp_path / "empty")).removed == ("good",)

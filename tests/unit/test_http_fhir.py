@@ -192,7 +192,9 @@ def test_a_known_patient_does_not_prove_that_a_new_result_arrived(second: bytes,
     assert outcome is None or outcome.weight is (Weight.TRANSIENT if expected == "absent" else None)
 
 
-@pytest.mark.parametrize("other", [{"method": "POST", "url": "Observation"}, {"method": "PUT", "url": "Observation?a=1"}])
+@pytest.mark.parametrize(
+    "other", [{"method": "POST", "url": "Observation"}, {"method": "PUT", "url": "Observation?a=1"}]
+)
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
@@ -229,3 +231,35 @@ def test_numbers_and_truths_are_not_mixed_up() -> None:
     assert not fhir.same({"a": True}, {"a": 1})
     assert fhir.same({"a": [1, {"b": "c"}]}, {"a": [1, {"b": "c"}], "meta": {}})
     assert not fhir.same({"a": [1]}, {"a": [1, 1]})
+
+
+SENT = (
+    b'{"resourceType":"Bundle","type":"transaction","entry":['
+    + b",".join(
+        b'{"resource":{"resourceType":"Patient","id":"p%d"},"request":{"method":"PUT","url":"Patient/p%d"}}' % (n, n)
+        for n in range(2)
+    )
+    + b"]}"
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "200"}}]}',
+        '{"resourceType": "Bundle", "type": "transaction-response", "entry": "x"}',
+        '{"resourceType": "Bundle", "type": "transaction-response"}',
+        '{"resourceType": "Bundle", "type": "searchset", "entry": [{}, {}]}',
+        '{"resourceType": "Patient", "id": "p0"}',
+    ],
+)
+def test_an_answer_that_does_not_name_every_entry_leaves_the_delivery_in_doubt(body: str) -> None:
+    outcome, _ = talk("deliver", SENT, answer("200 OK", body.encode()))
+    assert outcome is not None and (outcome.weight, outcome.code) == (Weight.AMBIGUOUS, "answer_incomplete")
+
+
+def test_a_positive_status_alone_says_that_it_is_kept_and_no_more() -> None:
+    bare, _ = talk("deliver", SENT, answer("200 OK", b""))
+    whole, _ = talk("deliver", SENT, answer("200 OK", bundle("201 Created", "200")))
+    assert bare is not None and whole is not None
+    assert (bare.level, whole.level) == ("commit", "application")

@@ -16,6 +16,7 @@ from engine.connectors.memory import MemoryDestination
 from engine.errors import Configuration, StoreUnavailable
 from engine.live import Live
 from engine.model import Outcome
+from engine.recovery import restore
 from engine.wiring import SourceSpec
 from engine.worker import Outlet
 from tests.building import Path_, channel, oru, path, spec
@@ -120,7 +121,7 @@ def test_while_the_store_is_not_there_a_new_outlet_stands_still(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STORE_PAUSE_SECONDS", 0)
-    restore, seen = module.restore, []
+    seen: list[bool] = []
 
     async def story(live: Live, line: Path_) -> None:
         async def fails_once(*given: Any) -> Any:
@@ -159,8 +160,6 @@ def test_a_channel_that_could_not_start_leaves_nothing(tmp_path: Path, monkeypat
 
 
 def test_a_pause_while_an_outlet_is_restored_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    restore = module.restore
-
     async def story(live: Live, line: Path_) -> None:
         async def paused_meanwhile(*given: Any) -> Any:
             changing = asyncio.ensure_future(restore(*given))

@@ -101,7 +101,6 @@ def test_a_refused_message_leaves_no_bytes(tmp_path: Path) -> None:
         ("test", oru(processing="P", authority="INTERLOCK-TEST"), False),
         ("test", oru(processing="T", authority="INTERLOCK-TEST"), True),
         ("test", oru(processing="T", authority="NORTH"), False),
-        ("production", oru(processing="P", authority="INTERLOCK-TEST"), False),
         ("production", oru(processing=""), True),
         ("test", oru(processing="T", authority="INTERLOCK-TEST").replace(b"PID|1||", b"PID|1|77^^^REAL|"), False),
         ("test", oru(processing="T", authority="INTERLOCK-TEST").replace(b"PID|1||", b"PID|1|77|"), False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import threading
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from engine.runtime import Runtime
 from engine.settings import Settings, load
 from engine.store import standing
 from engine.store.sqlite import lock_folder
+from engine.web.access import make_token
 
 CHANNEL = """\
 name = "relay"
@@ -52,14 +54,17 @@ def settings(folder: Path) -> Settings:
 def run(folder: Path, story: Callable[[Runtime], Awaitable[Any]]) -> None:
     """Tell a story of a process with one channel, then stop it."""
     write(folder)
+    chosen = settings(folder)
+    chosen.data.mkdir()
+    make_token(chosen.token_file)
 
     async def whole() -> None:
-        runtime = Runtime(settings(folder))
+        runtime = Runtime(chosen)
         await runtime.start()
         try:
             await story(runtime)
         finally:
-            if not runtime._ended:
+            if runtime.ready:
                 await runtime.stop()
 
     asyncio.run(asyncio.wait_for(whole(), 60))
@@ -67,8 +72,6 @@ def run(folder: Path, story: Callable[[Runtime], Awaitable[Any]]) -> None:
 
 def released(folder: Path) -> bool:
     """True when another process could take the data folder."""
-    import os
-
     os.close(lock_folder(folder / "data"))
     return True
 
@@ -97,7 +100,13 @@ def test_a_folder_of_channels_that_is_gone_stops_nothing(tmp_path: Path) -> None
 def test_tables_are_read_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(runtime: Runtime) -> None:
         seen: list[threading.Thread] = []
-        monkeypatch.setattr(runtime.ports.tables, "reload", lambda: seen.append(threading.current_thread()) or [])
+        kind = type(runtime.ports.tables)
+
+        def reload(self: object) -> list[str]:
+            seen.append(threading.current_thread())
+            return []
+
+        monkeypatch.setattr(kind, "reload", reload)
         await runtime.reload()
         assert seen and seen[0] is not threading.main_thread()
 

@@ -101,3 +101,71 @@ def test_it_stops_at_once_and_goes_on_after_a_failure(tmp_path: Path, monkeypatc
         await sweeper.stop()
 
     run(tmp_path, None, story)
+
+
+@pytest.mark.parametrize("error", [OSError("on purpose"), ZeroDivisionError()])
+def test_nothing_that_a_turn_raises_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    monkeypatch.setattr(module, "TURN_SECONDS", 0.001)
+
+    async def story(line: Path_) -> None:
+        again = asyncio.Event()
+        sweeper = made(line)
+        calls: list[int] = []
+
+        async def turn() -> None:
+            calls.append(1)
+            if len(calls) == 1:
+                raise error
+            again.set()
+
+        monkeypatch.setattr(sweeper, "turn", turn)
+        sweeper.start()
+        await asyncio.wait_for(again.wait(), 10)
+        await sweeper.stop()
+
+    run(tmp_path, None, story)
+
+
+def test_a_disk_that_does_not_say_keeps_no_delivery_from_being_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(folder: Path) -> None:
+        raise OSError("on purpose")
+
+    async def story(line: Path_) -> None:
+        await left_behind(line, oru("1"))
+        (outlet,) = line.worker.outlets.values()
+        outlet.lanes.clear()
+        monkeypatch.setattr(module.shutil, "disk_usage", fails)
+        await made(line).turn()
+        assert outlet.lanes and line.ports.room
+
+    run(tmp_path, None, story)
+
+
+def test_what_was_kept_for_a_destination_just_removed_is_held(tmp_path: Path) -> None:
+    both = channel(spec("ehr"), spec("archive"))
+
+    async def story(line: Path_) -> None:
+        await left_behind(line, oru("1"))
+        line.worker.outlets.pop(("lab", "ehr"))
+        await made(line).turn()
+        assert line.states() == ["queued", "queued"]  # being exchanged: the channel still has it
+        line.worker.outlets["lab", "archive"].running.channel = channel(spec("archive"))
+        await made(line).turn()
+        held = [reason for state, reason in (await stores.states(line.store)).values() if state == "held"]
+        assert held == ["destination_removed"]
+        assert line.states().count("queued") == 1
+        assert not await made(line).look()
+
+    run(tmp_path, both, story)
+
+
+def test_what_waits_for_a_channel_that_does_not_run_is_left_alone(tmp_path: Path) -> None:
+    async def story(line: Path_) -> None:
+        await left_behind(line, oru("1"))
+        line.worker.outlets.clear()
+        assert not await made(line).look()
+        assert line.states() == ["queued"]
+
+    run(tmp_path, None, story)

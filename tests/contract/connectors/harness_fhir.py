@@ -81,8 +81,10 @@ def read_back(received: list[bytes], path: str) -> bytes:
     entries = (entry for body in received if body for entry in json.loads(body)["entry"])
     kept = {entry["request"]["url"]: entry["resource"] for entry in entries}
     resource = kept.get(path.removeprefix("/in/"))
-    return answer("404 Not Found", issue("not-found"), KIND) if resource is None else answer(
-        "200 OK", json.dumps(resource).encode(), KIND
+    return (
+        answer("404 Not Found", issue("not-found"), KIND)
+        if resource is None
+        else answer("200 OK", json.dumps(resource).encode(), KIND)
     )
 
 
