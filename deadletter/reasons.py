@@ -121,6 +121,7 @@ GROUPS: tuple[Group, ...] = (
             Reason("gave_up", "It waited longer than the channel's `give_up`.", _PARTNER),
             Reason("in_doubt", "Its bytes may have arrived, and the channel wants a person to decide.", _LOOK_FIRST),
             Reason("crash", "The engine ended while its bytes may have been leaving.", _LOOK_FIRST),
+            Reason("answer_incomplete", "The server's answer does not name every entry that was sent.", _LOOK_FIRST),
             Reason("in_doubt_unanswered", "The destination cannot say whether it arrived.", _LOOK_FIRST),
             Reason(
                 "destination_removed",

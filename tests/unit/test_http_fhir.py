@@ -233,7 +233,7 @@ def test_numbers_and_truths_are_not_mixed_up() -> None:
     assert not fhir.same({"a": [1]}, {"a": [1, 1]})
 
 
-SENT = (
+TWO_PUTS = (
     b'{"resourceType":"Bundle","type":"transaction","entry":['
     + b",".join(
         b'{"resource":{"resourceType":"Patient","id":"p%d"},"request":{"method":"PUT","url":"Patient/p%d"}}' % (n, n)
@@ -254,12 +254,12 @@ SENT = (
     ],
 )
 def test_an_answer_that_does_not_name_every_entry_leaves_the_delivery_in_doubt(body: str) -> None:
-    outcome, _ = talk("deliver", SENT, answer("200 OK", body.encode()))
+    outcome, _ = talk("deliver", TWO_PUTS, answer("200 OK", body.encode()))
     assert outcome is not None and (outcome.weight, outcome.code) == (Weight.AMBIGUOUS, "answer_incomplete")
 
 
 def test_a_positive_status_alone_says_that_it_is_kept_and_no_more() -> None:
-    bare, _ = talk("deliver", SENT, answer("200 OK", b""))
-    whole, _ = talk("deliver", SENT, answer("200 OK", bundle("201 Created", "200")))
+    bare, _ = talk("deliver", TWO_PUTS, answer("200 OK", b""))
+    whole, _ = talk("deliver", TWO_PUTS, answer("200 OK", bundle("201 Created", "200")))
     assert bare is not None and whole is not None
     assert (bare.level, whole.level) == ("commit", "application")
