@@ -26,8 +26,11 @@ def take(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -> Awaita
 
 
 async def _take_all(messages: list[bytes], arrival: Arrival, running: Running, ports: Ports) -> Answer:
-    """One answer for a batch: every message's own, in order; negative when any is, for then it must come again."""
+    """One answer for a batch: every message's own, negative when any is, for then it must come again.
+
+    The negative ones come first: a sender that reads one answer of many must not read that all was taken.
+    """
     answers = [await accept(message, arrival, running, ports) for message in messages]
-    worst = next((answer for answer in answers if not answer.positive), answers[0])
+    answers.sort(key=lambda answer: answer.positive)  # stable: the order of the messages otherwise
     payloads = [answer.payload for answer in answers if answer.payload is not None]
-    return Answer(worst.verdict, b"".join(payloads) if payloads else None)
+    return Answer(answers[0].verdict, b"".join(payloads) if payloads else None)

@@ -166,7 +166,7 @@ def test_a_disk_that_cannot_be_read_for_a_while(tmp_path: Path, strace: str, rec
     async def scenario() -> Figures:
         async with site(tmp_path) as made:
             made.engine.more_environment = {"INTERLOCK_MEMORY_BUDGET": "1B"}
-            made.engine.wrapper = failing(strace, tmp_path / "calls", "pread64", "EIO", "1500..1700")
+            made.engine.wrapper = failing(strace, tmp_path / "calls", "pread64", "EIO", "500..700")
             assert await made.engine.start()
             made.open_laboratories()
             await until(lambda: b"(INJECTED)" in (tmp_path / "calls").read_bytes())

@@ -354,3 +354,13 @@ def test_a_large_stored_message_is_opened_beside_the_loop(tmp_path: Path, monkey
 
     monkeypatch.setattr(OrganizationKeys, "open", observed)
     run(tmp_path, None, story)
+
+
+def test_of_a_batch_the_refusal_is_answered_first(tmp_path: Path) -> None:
+    async def story(line: Path_) -> None:
+        batch = b"BHS|^~\\&|LAB\r" + oru("C1") + oru("C2", "P2", processing="T") + b"BTS|2\r"
+        answer = await line.send(batch)
+        assert not answer.positive and answer.payload is not None
+        assert answer.payload.index(b"MSA|AR|C2") < answer.payload.index(b"MSA|AA|C1")
+
+    run(tmp_path, None, story)
