@@ -13,7 +13,6 @@ from engine.channel import Changes, Site
 from engine.channel_faults import errors
 from engine.errors import Configuration, Conflict, NotFound
 from engine.lane import stands_still
-from engine.live import State
 from engine.model import Answer, Arrival, Delivery, Kept, Receipt, show_id
 from engine.organizations.directory import SITE
 from engine.pipeline import accept
@@ -21,6 +20,7 @@ from engine.ports import Ports, Running, Store
 from engine.registry import plugins
 from engine.store import acts, backlog
 from engine.store.sqlite import SqliteStore
+from engine.store.standing import State
 from engine.tally import Tally
 from engine.worker import Worker
 

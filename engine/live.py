@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
-from typing import Literal
 
 from engine import observe, registry
 from engine.errors import InterlockError, NotFound, StoreUnavailable
@@ -18,11 +17,9 @@ from engine.model import Answer, Arrival
 from engine.ports import Accept, Destination, Ports, Running, Source
 from engine.recovery import hold_removed, restore
 from engine.store.sqlite import SqliteStore
+from engine.store.standing import State
 from engine.wiring import Channel, DestinationSpec
 from engine.worker import Outlet, Worker
-
-State = Literal["started", "paused", "stopped"]
-"""A channel that is paused takes nothing and goes on delivering; one that is stopped does neither."""
 
 SOURCE_PAUSE_SECONDS = 5.0
 """How long until a source that could not start is tried again."""

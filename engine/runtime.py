@@ -24,7 +24,7 @@ from engine.clock import SystemClock
 from engine.control import SOCKET, ControlServer
 from engine.errors import Configuration, Conflict, InterlockError
 from engine.formats.hl7v2.conformance import Conformance
-from engine.live import Live, State
+from engine.live import Live
 from engine.model import show_id
 from engine.organizations.directory import SITE, SiteDirectory
 from engine.ports import Ports
@@ -33,6 +33,7 @@ from engine.settings import Settings
 from engine.status import report
 from engine.store import acts, standing
 from engine.store.sqlite import lock_folder, open_store
+from engine.store.standing import State
 from engine.sweeper import Sweeper
 from engine.web.app import HttpServer, build_app
 from engine.worker import Worker

@@ -5,15 +5,13 @@ Invariant: a reading command writes nothing, takes no lock, and never waits for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.settings import Settings
     from engine.store.open_read import Reader
-
-CHANNEL_STATES = "SELECT channel, destination, state FROM channel_state"
 
 
 @contextmanager
@@ -56,11 +54,12 @@ def offline_report(chosen: Settings) -> list[dict[str, Any]]:
     ]
 
 
-def _states(chosen: Settings) -> dict[tuple[str, str], str]:
+def _states(chosen: Settings) -> Mapping[tuple[str, str], str]:
     from engine.errors import NotFound
+    from engine.store.standing import channel_states
 
     try:
         with reader(chosen) as store:
-            return {(name, to): state for name, to, state in store.connection.execute(CHANNEL_STATES)}
+            return channel_states(store.connection)
     except NotFound:  # nobody has set anything yet
         return {}

@@ -81,18 +81,7 @@ class EventRow:
     details: tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelState:
-    """What a person set for a channel (destination "") or one of its destinations."""
-
-    channel: str
-    destination: str
-    state: str
-    reason: str
-    at: int
-
-
-Row = TypeVar("Row", MessageRow, DeliveryRow, AttemptRow, ChannelState)
+Row = TypeVar("Row", MessageRow, DeliveryRow, AttemptRow)
 
 
 def columns(kind: type[Any], alias: str = "") -> str:
@@ -111,7 +100,6 @@ EVENTS = (
     " WHERE s.subject = ? ORDER BY e.at, e.seq"
 )
 SEALED = "SELECT sealed FROM payload WHERE id = ?"
-CHANNEL_STATES = f"SELECT {columns(ChannelState)} FROM channel_state"
 
 
 def message(connection: sqlite3.Connection, number: int) -> MessageRow | None:
@@ -153,11 +141,6 @@ def sealed(connection: sqlite3.Connection, owner: int) -> bytes | None:
     """The sealed bytes of a message or an attempt, or None where none are kept."""
     row = connection.execute(SEALED, (owner,)).fetchone()
     return bytes(row[0]) if row else None
-
-
-def channel_states(connection: sqlite3.Connection) -> list[ChannelState]:
-    """Everything a person has started, paused or stopped."""
-    return _rows(connection, ChannelState, CHANNEL_STATES, ())
 
 
 def _rows(connection: sqlite3.Connection, kind: type[Row], query: str, values: Sequence[Any]) -> list[Row]:

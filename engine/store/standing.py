@@ -12,6 +12,7 @@ from engine.store.batch import Transaction
 from engine.wiring import Channel
 
 State = Literal["started", "paused", "stopped"]
+"""A channel that is paused takes nothing and goes on delivering; one that is stopped does neither."""
 
 CHANNEL_STATES = "SELECT channel, destination, state FROM channel_state"
 AGREEMENTS = "SELECT value FROM site WHERE name = 'agreements_in_place'"

@@ -18,7 +18,7 @@ import pytest
 from engine.balance import balance
 from engine.errors import Conflict, NotFound, Reply, RowRefused, Weight
 from engine.model import Attempt, DeliveryState, Finding, MessageState, Outcome, Settlement
-from engine.store import acts, backlog, queries
+from engine.store import acts, backlog, queries, standing
 from engine.store.sealing import place
 from engine.store.sqlite import SqliteStore
 from tests import stores
@@ -432,7 +432,7 @@ def test_a_channels_state_is_the_last_one_set(play: Callable[..., Any]) -> None:
             )  # fmt: skip
 
     async def restarted(store: SqliteStore) -> list[tuple[str, str, str]]:
-        return [(s.channel, s.destination, s.state) for s in await store.read(queries.channel_states)]
+        return [(c, d, state) for (c, d), state in (await store.read(standing.channel_states)).items()]
 
     assert play(work, restarted) == [("lab", "ehr", "started")]
 
