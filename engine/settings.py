@@ -127,11 +127,6 @@ class Settings:
     )
 
     @property
-    def store_url(self) -> str:
-        """The store that is used: the one named, or SQLite in the data folder."""
-        return self.store or f"sqlite:{self.data / 'interlock.db'}"
-
-    @property
     def token_file(self) -> Path:
         """The token file that is used: the one named, or the one in the data folder."""
         return self.data / "http-token" if self.http_token_file == Path() else self.http_token_file

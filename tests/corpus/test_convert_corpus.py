@@ -278,6 +278,8 @@ def _found(message: Message, kind: str, raw: str, values: list[dict[str, Any]]) 
     whole = decoded(message, raw).strip()
     for value in values:
         said = value.get("valueString")
+        if said is not None and kind == "NM" and _plain_number(whole):
+            continue  # a number is a quantity: its text alone has lost what it is
         if said is not None and (said == whole or (kind == "SN" and said == "".join(parts[:4]))):
             return True
         if kind == "NM" and "valueQuantity" in value and same_number(whole, value["valueQuantity"]["value"]):
@@ -294,6 +296,12 @@ def _found(message: Message, kind: str, raw: str, values: list[dict[str, Any]]) 
         if kind == "NA" and value.get("valueSampledData", {}).get("data", "").split() == [p or "E" for p in parts]:
             return True
     return False
+
+
+def _plain_number(text: str) -> bool:
+    """True for what FHIR can hold as a decimal, judged here without the conversion's own rules."""
+    digits = text.lstrip("+-").replace(".", "", 1)
+    return digits.isascii() and digits.isdigit() and not text.startswith(("+-", "-+", "++", "--")) and len(digits) <= 18
 
 
 def same_number(text: str, written: str) -> bool:

@@ -17,7 +17,6 @@ def test_the_defaults_run_on_a_laptop() -> None:
     settings = load({})
     assert settings == Settings()
     assert settings.channels == Path("channels")
-    assert settings.store_url == "sqlite:data/interlock.db"
     assert settings.token_file == Path("data/http-token")
     assert not settings.agreements_in_place
     assert settings.disk_reserve == 256 << 20
@@ -34,7 +33,6 @@ def test_the_environment_is_read_in_each_type() -> None:
             "INTERLOCK_ROLE": "worker",
         }
     )
-    assert settings.store_url == "sqlite:/var/lib/interlock/interlock.db"
     assert (settings.agreements_in_place, settings.disk_reserve, settings.grace_seconds) == (True, 1 << 30, 5)
     assert settings.tables == (Path("/a"), Path("/b"))
     assert settings.role == "worker"
