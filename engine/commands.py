@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
-from engine.channel import Changes, Site
-from engine.channel_faults import errors
+from engine.channels.faults import errors
+from engine.channels.site import Changes, Site
 from engine.errors import Configuration, Conflict, NotFound
 from engine.lane import stands_still
 from engine.model import Answer, Arrival, Delivery, Kept, Receipt, show_id

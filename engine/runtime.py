@@ -17,9 +17,9 @@ from typing import Any
 
 from engine import __version__, observe, registry
 from engine.applications import Applications
-from engine.channel import Changes, Site, diff, read_site
-from engine.channel_checks import Known
-from engine.channel_faults import Fault
+from engine.channels.checks import Known
+from engine.channels.faults import Fault
+from engine.channels.site import Changes, Site, diff, read_site
 from engine.clock import SystemClock
 from engine.control import SOCKET, ControlServer
 from engine.errors import Configuration, Conflict, InterlockError

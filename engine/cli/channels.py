@@ -139,7 +139,7 @@ def _set(name: str, destination: str, state: str, reason: str, chosen: Settings,
 
 def _must_exist(name: str, destination: str, folder: Path) -> None:
     """Without a server only the folder knows the names."""
-    from engine.channel import read_site
+    from engine.channels.site import read_site
 
     channel = read_site(folder).channels.get(name)
     if channel is None or (destination and channel.destination(destination) is None):

@@ -12,8 +12,8 @@ from engine.cli.options import Json, settings
 from engine.cli.output import cell, examples, print_json, say, show, table, warn
 
 if TYPE_CHECKING:
-    from engine.channel import Site
-    from engine.rehearsal import Result
+    from engine.channels.site import Site
+    from engine.rehearsal.rehearse import Result
     from engine.settings import Settings
 
 Folder = Annotated[
@@ -75,8 +75,8 @@ def test(
 def read(folder: Path, chosen: Settings) -> Site:
     """The channels below a folder, or the one in it, with every fault; tables are known as the engine knows them."""
     from engine import registry
-    from engine.channel import FILE, Site, inspect_channel, read_site
-    from engine.channel_checks import Known
+    from engine.channels.checks import Known
+    from engine.channels.site import FILE, Site, inspect_channel, read_site
 
     tables = registry.tables(chosen.tables)
     known = Known(tables=frozenset(tables.names()) if tables is not None else None)
@@ -90,7 +90,7 @@ def read(folder: Path, chosen: Settings) -> Site:
 def _rehearse(site: Site, chosen: Settings, update: bool) -> Iterator[Result]:
     from engine import registry
     from engine.errors import Configuration
-    from engine.rehearsal import Parts, rehearse
+    from engine.rehearsal.rehearse import Parts, rehearse
 
     tables, apply_maps = registry.tables(chosen.tables), registry.maps()
     if tables is None or apply_maps is None:

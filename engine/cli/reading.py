@@ -32,7 +32,7 @@ def reader(chosen: Settings) -> Iterator[Reader]:
 
 def offline_report(chosen: Settings) -> list[dict[str, Any]]:
     """What the folder of channels holds and a person set, while no server runs: nothing listens."""
-    from engine.channel import read_site
+    from engine.channels.site import read_site
 
     states = _states(chosen)
     return [

@@ -16,7 +16,7 @@ from engine.cli.output import examples, print_json, print_json_line, say, warn
 from engine.errors import Configuration
 
 if TYPE_CHECKING:
-    from engine.channel_faults import Fault
+    from engine.channels.faults import Fault
     from engine.runtime import Runtime
     from engine.settings import Settings
 

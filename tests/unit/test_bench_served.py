@@ -62,8 +62,8 @@ def test_only_its_own_settings_reach_it(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_the_bench_writes_a_channel_that_check_finds_sound() -> None:
-    from engine.channel import read_site
-    from engine.channel_checks import Known
+    from engine.channels.checks import Known
+    from engine.channels.site import read_site
 
     for to in ("fhir", "mllp"):
         with Interlock(to, connections=8) as subject:

@@ -6,10 +6,10 @@ import tomllib
 from pathlib import Path
 
 from engine import registry
-from engine.cases import KEYS
-from engine.channel import inspect_channel
-from engine.channel_checks import Known
-from engine.channel_keys import TABLES, Key
+from engine.channels.checks import Known
+from engine.channels.keys import TABLES, Key
+from engine.channels.site import inspect_channel
+from engine.rehearsal.cases import KEYS
 
 DOC = Path(__file__).parents[2] / "docs" / "channels.md"
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from engine import registry
-from engine.channel import check_folder, diff, inspect_channel, read_channel, read_site
-from engine.channel_checks import Known
-from engine.channel_keys import DESTINATION, RETRY, SOURCE, Key
+from engine.channels.checks import Known
+from engine.channels.keys import DESTINATION, RETRY, SOURCE, Key
+from engine.channels.site import check_folder, diff, inspect_channel, read_channel, read_site
 from engine.durations import read_duration, read_size
 from engine.errors import Configuration
 from engine.wiring import DAY, DestinationSpec, Retry, SourceSpec

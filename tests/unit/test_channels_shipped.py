@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.cases import cases
-from engine.channel import read_site
-from engine.channel_checks import Known
-from engine.rehearsal import Parts, rehearse
+from engine.channels.checks import Known
+from engine.channels.site import read_site
+from engine.rehearsal.cases import cases
+from engine.rehearsal.rehearse import Parts, rehearse
 from mappings.lookup import CodeTables
 from mappings.rules import apply_maps
 

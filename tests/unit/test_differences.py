@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.differences import hl7_differences, json_differences, text_differences
+from engine.rehearsal.differences import hl7_differences, json_differences, text_differences
 
 BASE = (
     "MSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1\r"

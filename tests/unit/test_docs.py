@@ -20,8 +20,8 @@ from typer.main import get_command
 
 from deadletter.reasons import is_known
 from engine import model, ports, registry
-from engine.channel import inspect_channel
-from engine.channel_checks import Known
+from engine.channels.checks import Known
+from engine.channels.site import inspect_channel
 from engine.cli.app import build
 from engine.control import SOCKET
 from engine.errors import Reply

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.toml_lines import KeyPath, Lines
+from engine.channels.toml_lines import KeyPath, Lines
 
 TEXT = '''\
 # a comment with [brackets] and "quotes

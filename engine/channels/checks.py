@@ -16,11 +16,11 @@ from zoneinfo import available_timezones
 from hl7apy import load_reference
 from hl7apy.exceptions import HL7apyException
 
-from engine.channel_faults import Faults, did_you_mean
-from engine.channel_parts import check_convert, check_destination, check_format, check_source, check_when
+from engine.channels.faults import Faults, did_you_mean
+from engine.channels.parts import check_convert, check_destination, check_format, check_source, check_when
+from engine.channels.toml_lines import KeyPath
 from engine.connectors.secret import read_secret
 from engine.errors import Configuration
-from engine.toml_lines import KeyPath
 from engine.wiring import Channel, DestinationSpec
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

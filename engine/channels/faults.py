@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from engine.toml_lines import KeyPath, Lines
+from engine.channels.toml_lines import KeyPath, Lines
 
 Severity = Literal["error", "warning"]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from engine.channel_faults import Faults, did_you_mean
-from engine.channel_keys import Key, Kind
+from engine.channels.faults import Faults, did_you_mean
+from engine.channels.keys import Key, Kind
+from engine.channels.toml_lines import KeyPath
 from engine.durations import read_duration, read_size
-from engine.toml_lines import KeyPath
 
 
 def read_table(given: Mapping[str, Any], keys: tuple[Key, ...], path: KeyPath, faults: Faults) -> dict[str, Any]:

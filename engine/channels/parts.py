@@ -11,10 +11,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from engine import registry
-from engine.channel_faults import Faults, did_you_mean
+from engine.channels.faults import Faults, did_you_mean
+from engine.channels.toml_lines import KeyPath
 from engine.connectors.options import Given, read_options
 from engine.errors import Configuration, NotFound
-from engine.toml_lines import KeyPath
 from engine.wiring import Channel, DestinationSpec
 
 Side = Literal["source", "destination"]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from engine import registry
 from engine.authorize import authorize
-from engine.cases import Case, Expectation, cases, read_expectation, write_missing
-from engine.differences import Difference, hl7_differences, json_differences, text_differences
 from engine.errors import Held, Refused, Reply, TooLarge, Unreadable, Unroutable
 from engine.identify import identify
 from engine.model import Converted, DeliveryState, Identity, Verdict
 from engine.ports import ApplyMaps, Running, Tables
+from engine.rehearsal.cases import Case, Expectation, cases, read_expectation, write_missing
+from engine.rehearsal.differences import Difference, hl7_differences, json_differences, text_differences
 from engine.route import route
 from engine.transform import transform
 from engine.wiring import Channel, DestinationSpec

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from engine import registry
-from engine.channel_checks import Known, check
-from engine.channel_faults import Fault, Faults, errors
-from engine.channel_keys import CHANNEL, DESTINATION, DUPLICATES, MAP, PATIENT, RETRY, SOURCE
-from engine.channel_listeners import conflicts
-from engine.channel_values import read_table
+from engine.channels.checks import Known, check
+from engine.channels.faults import Fault, Faults, errors
+from engine.channels.keys import CHANNEL, DESTINATION, DUPLICATES, MAP, PATIENT, RETRY, SOURCE
+from engine.channels.listeners import conflicts
+from engine.channels.toml_lines import KeyPath, Lines
+from engine.channels.values import read_table
 from engine.errors import Configuration
-from engine.toml_lines import KeyPath, Lines
 from engine.wiring import Channel, DestinationSpec, MapRule, Retry, SourceSpec
 
 FILE = "channel.toml"

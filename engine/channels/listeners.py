@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from urllib.parse import urlsplit
 
-from engine.channel_faults import Fault
-from engine.toml_lines import Lines
+from engine.channels.faults import Fault
+from engine.channels.toml_lines import Lines
 from engine.wiring import Channel
 
 _EVERYWHERE = frozenset({"0.0.0.0", "::", "*", ""})
