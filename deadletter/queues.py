@@ -7,7 +7,6 @@ index. An item says what it is about, for whoever may open the store: a code, a 
 from __future__ import annotations
 
 import heapq
-import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -17,8 +16,8 @@ import orjson
 
 from deadletter.reasons import Reason, explain
 from engine.model import show_id
+from engine.store.connection import Connection
 from engine.store.keyring import Opener
-from engine.store.open_read import snapshot
 from engine.store.sealing import place
 from engine.trace import Trace, trace
 
@@ -32,7 +31,7 @@ HELD_MESSAGES = (
 )
 _DELIVERIES = (
     "SELECT 'delivery', d.id, d.message, d.channel, d.destination, m.type, d.state, d.reason, d.changed_at, d.attempts"
-    " FROM delivery d CROSS JOIN message m ON m.id = d.message WHERE {state} AND d.id < ?"
+    " FROM delivery d CROSS JOIN message m WHERE m.id = d.message AND {state} AND d.id < ?"
     " AND (? = '' OR d.channel = ?) AND (? = '' OR d.reason = ?) ORDER BY d.id DESC LIMIT ?"
 )
 HELD_DELIVERIES = _DELIVERIES.format(state="d.open = 2 AND d.state = 'held'")
@@ -128,18 +127,16 @@ class Shown:
         return {**self.trace.as_dict(), "reasons": [asdict(reason) for reason in self.reasons]}
 
 
-def letters(connection: sqlite3.Connection, wanted: Wanted) -> Letters:
+def letters(connection: Connection, wanted: Wanted) -> Letters:
     """What stands still, newest first."""
     limit = max(1, min(wanted.limit, MOST))
-    with snapshot(connection):
+    with connection.snapshot():
         pages = [_page(connection, query, wanted, limit + 1) for query in _STATES[wanted.state]]
         found = list(islice(heapq.merge(*pages, key=lambda letter: -letter.id), limit + 1))
     return Letters(tuple(found[:limit]), found[limit - 1].id if len(found) > limit else 0)
 
 
-def items(
-    connection: sqlite3.Connection, opener: Opener, channel: str = "", code: str = "", limit: int = 100
-) -> list[Item]:
+def items(connection: Connection, opener: Opener, channel: str = "", code: str = "", limit: int = 100) -> list[Item]:
     """Open items, the latest first, each with what it is about."""
     values = (channel, channel, code, code, max(1, min(limit, MOST)))
     return [_item(opener, row) for row in connection.execute(OPEN_ITEMS, values)]
@@ -151,7 +148,7 @@ def _item(opener: Opener, row: tuple[Any, ...]) -> Item:
     return Item(number, organization, channel, code, count, opened_at, latest_at, message, delivery, about)
 
 
-def show(connection: sqlite3.Connection, opener: Opener | None, number: int) -> Shown:
+def show(connection: Connection, opener: Opener | None, number: int) -> Shown:
     """One letter with its whole story; `opener` None leaves what is sealed closed.
 
     Raises:
@@ -163,7 +160,7 @@ def show(connection: sqlite3.Connection, opener: Opener | None, number: int) -> 
     return Shown(found, tuple(explain(code) for code in dict.fromkeys(codes)))
 
 
-def _page(connection: sqlite3.Connection, query: str, wanted: Wanted, limit: int) -> Iterator[Letter]:
+def _page(connection: Connection, query: str, wanted: Wanted, limit: int) -> Iterator[Letter]:
     before = wanted.before or NEWEST
     values = (before, wanted.channel, wanted.channel, wanted.reason, wanted.reason, limit)
     return (Letter(*row) for row in connection.execute(query, values))

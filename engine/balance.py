@@ -9,13 +9,12 @@ from any of the path's tables, opens the balance. All is read in one transaction
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engine.model import DeliveryState, MessageState
 from engine.store import counts
-from engine.store.open_read import snapshot
+from engine.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +78,9 @@ class Balance:
         }  # fmt: skip
 
 
-def balance(connection: sqlite3.Connection) -> Balance:
+def balance(connection: Connection) -> Balance:
     """Take the whole account: counts, rows that belong together, and the chains of events. Reads every row once."""
-    with snapshot(connection):
+    with connection.snapshot():
         channels, gaps = _channels(connection)
         destinations, holes = _destinations(connection)
         missing = tuple(counts.missing(connection))
@@ -90,15 +89,15 @@ def balance(connection: sqlite3.Connection) -> Balance:
     return Balance(channels, destinations, chain, faults)
 
 
-def quick_balance(connection: sqlite3.Connection) -> Balance:
+def quick_balance(connection: Connection) -> Balance:
     """Only the counts: for a page or a probe that asks often."""
-    with snapshot(connection):
+    with connection.snapshot():
         channels, gaps = _channels(connection)
         destinations, holes = _destinations(connection)
     return Balance(channels, destinations, (), (*_unaccounted(channels, destinations), *gaps, *holes))
 
 
-def _channels(connection: sqlite3.Connection) -> tuple[tuple[OfChannel, ...], tuple[str, ...]]:
+def _channels(connection: Connection) -> tuple[tuple[OfChannel, ...], tuple[str, ...]]:
     received = counts.received(connection)
     rows = counts.messages(connection)
     channels, gaps = [], []
@@ -113,7 +112,7 @@ def _channels(connection: sqlite3.Connection) -> tuple[tuple[OfChannel, ...], tu
     return tuple(channels), tuple(gaps)
 
 
-def _destinations(connection: sqlite3.Connection) -> tuple[tuple[OfDestination, ...], tuple[str, ...]]:
+def _destinations(connection: Connection) -> tuple[tuple[OfDestination, ...], tuple[str, ...]]:
     accepted = counts.accepted(connection)
     rows = counts.deliveries(connection)
     destinations, gaps = [], []

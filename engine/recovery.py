@@ -17,7 +17,7 @@ from functools import partial
 from engine import observe
 from engine.model import DeliveryState
 from engine.store import acts, backlog
-from engine.store.batch import Transaction
+from engine.store.ledger import Transaction
 from engine.store.sqlite import SqliteStore
 from engine.wiring import Channel, DestinationSpec
 from engine.worker import Outlet, Worker

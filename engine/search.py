@@ -6,12 +6,12 @@ by time; one that names no bound gets the last day, and the result says so.
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from engine.ids import earliest, time_of
 from engine.model import show_id
+from engine.store.connection import Connection
 from engine.store.keyring import HALF, Opener, control_key, patient_key
 from engine.store.queries import MessageRow, columns
 from engine.wiring import DAY
@@ -65,7 +65,7 @@ class Found:
         }  # fmt: skip
 
 
-def search(connection: sqlite3.Connection, opener: Opener, wanted: Search, now: int) -> Found:
+def search(connection: Connection, opener: Opener, wanted: Search, now: int) -> Found:
     """Look, newest first."""
     since = wanted.since
     if not (since or wanted.control_id or wanted.patient or wanted.state in STUCK):
@@ -130,7 +130,7 @@ _IN_STATE = "(m.state = ? OR EXISTS (SELECT 1 FROM delivery d WHERE d.message = 
 #: The messages of a control id, and what was answered for one of them: its duplicates, its refused namesakes.
 _NAMED = (
     "m.id IN (SELECT k.message FROM receipt_key k WHERE {under} UNION SELECT r.id FROM receipt_key k"
-    " CROSS JOIN message r ON r.original = k.message WHERE {under})"
+    " CROSS JOIN message r WHERE r.original = k.message AND ({under}))"
 )
 _IN_STUCK = (
     "m.id IN (SELECT id FROM message WHERE state = 'held' AND state = ?"

@@ -15,7 +15,8 @@ from typing import Any
 
 from engine.balance import Balance, quick_balance
 from engine.ids import time_of
-from engine.store.sqlite import DATABASE, connect
+from engine.store.sqlite import DATABASE
+from engine.store.sqlite_connection import connect
 
 PAUSE_FACTOR = 20
 """A count that took so long is taken again at the earliest after so many times as long."""

@@ -5,7 +5,6 @@ Invariant: it shows what the store holds and changes nothing; without an `Opener
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ from engine.errors import NotFound
 from engine.ids import time_of
 from engine.model import show_id
 from engine.store import queries
+from engine.store.connection import Connection
 from engine.store.keyring import Opener
-from engine.store.open_read import snapshot
 from engine.store.queries import AttemptRow, DeliveryRow, EventRow, MessageRow
 from engine.store.sealing import place
 
@@ -68,13 +67,13 @@ class Trace:
         }
 
 
-def trace(connection: sqlite3.Connection, opener: Opener | None, number: int) -> Trace:
+def trace(connection: Connection, opener: Opener | None, number: int) -> Trace:
     """Trace a message by its id or by the id of one of its deliveries; `opener` None leaves sealed values closed.
 
     Raises:
         NotFound: nothing has this id.
     """
-    with snapshot(connection):
+    with connection.snapshot():
         message = _find(connection, number)
         original = queries.message(connection, message.original) if message.original else None
         return Trace(
@@ -90,7 +89,7 @@ def trace(connection: sqlite3.Connection, opener: Opener | None, number: int) ->
         )
 
 
-def _find(connection: sqlite3.Connection, number: int) -> MessageRow:
+def _find(connection: Connection, number: int) -> MessageRow:
     found = queries.message(connection, number)
     if found is None:
         delivery = queries.delivery(connection, number)
@@ -101,7 +100,7 @@ def _find(connection: sqlite3.Connection, number: int) -> MessageRow:
 
 
 def _trace_delivery(
-    connection: sqlite3.Connection, opener: Opener | None, organization: str, row: DeliveryRow
+    connection: Connection, opener: Opener | None, organization: str, row: DeliveryRow
 ) -> TracedDelivery:
     attempts = tuple(
         TracedAttempt(
@@ -114,9 +113,7 @@ def _trace_delivery(
     return TracedDelivery(row, attempts, tuple(queries.events(connection, row.id)))
 
 
-def _opened(
-    connection: sqlite3.Connection, opener: Opener | None, organization: str, owner: int, field: str
-) -> bytes | None:
+def _opened(connection: Connection, opener: Opener | None, organization: str, owner: int, field: str) -> bytes | None:
     sealed = queries.sealed(connection, owner) if opener else None
     if opener is None or sealed is None:
         return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from engine.errors import Conflict, NotFound
 from engine.model import Delivery, DeliveryState, show_id
 from engine.store import backlog
-from engine.store.batch import OPEN, Transaction
+from engine.store.ledger import OPEN, Transaction
 
 ENGINE = "engine"
 """The actor of what the engine does by itself."""
@@ -28,13 +28,15 @@ HELD_MESSAGE = "SELECT organization, channel FROM message WHERE id = ? AND state
 MESSAGE_STATE = "SELECT state FROM message WHERE id = ?"
 DELIVERY_STATE = "SELECT state FROM delivery WHERE id = ?"
 RESEND = (
-    "INSERT INTO delivery (id, message, channel, destination, lane, seq, barrier, order_key, rule, state,"
+    "INSERT INTO delivery (id, organization, message, channel, destination, lane, seq, barrier, order_key, rule, state,"
     " open, reason, attempts, attempt, epoch, next_at, changed_at)"
-    " SELECT ?, message, channel, destination, lane, ?, barrier, order_key, ?, 'queued', 1, '', 0, 0, 0, 0, ?"
+    " SELECT CAST(? AS bigint), organization, message, channel, destination, lane, CAST(? AS bigint), barrier,"
+    " order_key, CAST(? AS text), 'queued', 1, '', 0, 0, 0, 0, CAST(? AS bigint)"
     " FROM delivery WHERE id = ?"
 )
 SET_CHANNEL_STATE = (
-    "INSERT INTO channel_state VALUES (?, ?, ?, ?, ?) ON CONFLICT (channel, destination)"
+    "INSERT INTO channel_state (channel, destination, state, reason, at) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (channel, destination)"
     " DO UPDATE SET state = excluded.state, reason = excluded.reason, at = excluded.at"
 )
 CLOSE_ITEM = (

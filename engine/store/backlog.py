@@ -5,33 +5,32 @@ Invariant: they come in the order of their delivery numbers, merges among them; 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from engine.model import Delivery, DeliveryState
+from engine.store.connection import Connection
 
 #: A whole delivery; `tries` is the number of its latest attempt.
 COLUMNS = (
-    "d.id, d.message, m.organization, d.channel, d.destination, d.lane, d.seq, d.order_key, coalesce(d.barrier, x''),"
+    "d.id, d.message, d.organization, d.channel, d.destination, d.lane, d.seq, d.order_key, d.barrier,"
     " d.state, d.attempts, coalesce((SELECT number FROM attempt WHERE id = d.attempt), 0), d.attempt, d.next_at"
 )
-DELIVERY = f"SELECT {COLUMNS} FROM delivery d JOIN message m ON m.id = d.message WHERE d.id = ?"
+DELIVERY = f"SELECT {COLUMNS} FROM delivery d WHERE d.id = ?"
 LATEST_OF_MESSAGE = (
-    f"SELECT {COLUMNS}, d.reason FROM delivery d JOIN message m ON m.id = d.message"
-    " WHERE d.message = ? AND d.destination = ? ORDER BY d.id DESC LIMIT 1"
+    f"SELECT {COLUMNS}, d.reason FROM delivery d WHERE d.message = ? AND d.destination = ? ORDER BY d.id DESC LIMIT 1"
 )
 OPEN_OF_LANE = (
-    f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
+    f"SELECT {COLUMNS} FROM delivery d"
     " WHERE d.open > 0 AND d.channel = ? AND d.destination = ? AND d.lane = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
 )
 OPEN_BEHIND_BARRIER = (
-    f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
+    f"SELECT {COLUMNS} FROM delivery d"
     " WHERE d.barrier IS NOT NULL AND d.open > 0 AND d.barrier = ? AND d.seq > ? ORDER BY d.seq LIMIT ?"
 )
 OPEN_OF_DESTINATION = (
-    f"SELECT {COLUMNS} FROM delivery d CROSS JOIN message m ON m.id = d.message"
+    f"SELECT {COLUMNS} FROM delivery d"
     " WHERE d.open > 0 AND d.channel = ? AND d.destination = ? AND (d.lane, d.seq) > (?, ?)"
     " ORDER BY d.lane, d.seq LIMIT ?"
 )
@@ -49,8 +48,9 @@ FLOWING = (
 )
 IN_DOUBT = "SELECT id FROM delivery WHERE state = 'in doubt' AND channel = ? AND destination = ?"
 HEADS = (
-    f"SELECT {COLUMNS}, min(d.seq) FROM delivery d CROSS JOIN message m ON m.id = d.message"
-    " WHERE d.open > 0 AND d.channel = ? AND d.destination = ? GROUP BY d.lane LIMIT ?"
+    f"SELECT {COLUMNS} FROM delivery d WHERE d.open > 0 AND d.channel = ? AND d.destination = ?"
+    " AND d.seq = (SELECT min(seq) FROM delivery WHERE open > 0 AND channel = d.channel"
+    " AND destination = d.destination AND lane = d.lane) LIMIT ?"
 )
 
 
@@ -76,20 +76,20 @@ class Sight:
 BEGINNING: tuple[str, str, bytes, int] = ("", "", b"", 0)
 
 
-def delivery(connection: sqlite3.Connection, number: int) -> Delivery | None:
+def delivery(connection: Connection, number: int) -> Delivery | None:
     """A delivery as the worker knows it, or None."""
     row = connection.execute(DELIVERY, (number,)).fetchone()
     return _delivery(row) if row else None
 
 
-def delivery_of(connection: sqlite3.Connection, message: int, destination: str) -> tuple[Delivery, str] | None:
+def delivery_of(connection: Connection, message: int, destination: str) -> tuple[Delivery, str] | None:
     """The latest delivery of a message to a destination and the reason of its state, or None."""
     row = connection.execute(LATEST_OF_MESSAGE, (message, destination)).fetchone()
     return (_delivery(row[:-1]), row[-1]) if row else None
 
 
 def open_of_lane(
-    connection: sqlite3.Connection, channel: str, destination: str, lane: bytes, after: int, most: int
+    connection: Connection, channel: str, destination: str, lane: bytes, after: int, most: int
 ) -> list[Delivery]:
     """Open deliveries of a lane with a number above `after`, in order, the merges that wait in it included."""
     own = _deliveries(connection, OPEN_OF_LANE, (channel, destination, lane, after, most))
@@ -100,40 +100,38 @@ def open_of_lane(
 
 
 def open_of_destination(
-    connection: sqlite3.Connection, channel: str, destination: str, after: tuple[bytes, int], most: int
+    connection: Connection, channel: str, destination: str, after: tuple[bytes, int], most: int
 ) -> list[Delivery]:
     """Open deliveries of a destination in the order of their lanes, after a place in one of them."""
     return _deliveries(connection, OPEN_OF_DESTINATION, (channel, destination, *after, most))
 
 
-def open_destinations(connection: sqlite3.Connection, channel: str) -> list[str]:
+def open_destinations(connection: Connection, channel: str) -> list[str]:
     """Every destination of a channel that has open deliveries, of this revision or an earlier one."""
     return [name for (name,) in connection.execute(OPEN_DESTINATIONS, (channel,))]
 
 
-def claimed_before(connection: sqlite3.Connection, epoch: int) -> list[int]:
+def claimed_before(connection: Connection, epoch: int) -> list[int]:
     """Deliveries that an earlier process claimed and did not settle: as many as it had lanes at work."""
     return [number for (number,) in connection.execute(CLAIMED_BEFORE, (epoch,))]
 
 
-def in_state(
-    connection: sqlite3.Connection, channel: str, destination: str, state: DeliveryState, reason: str
-) -> list[int]:
+def in_state(connection: Connection, channel: str, destination: str, state: DeliveryState, reason: str) -> list[int]:
     """Ids of a destination's open deliveries in a state for a reason."""
     return [number for (number,) in connection.execute(IN_STATE, (channel, destination, state.value, reason))]
 
 
-def flowing(connection: sqlite3.Connection, channel: str, destination: str, most: int) -> list[int]:
+def flowing(connection: Connection, channel: str, destination: str, most: int) -> list[int]:
     """Ids of a destination's deliveries that wait to be sent."""
     return [number for (number,) in connection.execute(FLOWING, (channel, destination, most))]
 
 
-def in_doubt(connection: sqlite3.Connection, channel: str, destination: str) -> list[int]:
+def in_doubt(connection: Connection, channel: str, destination: str) -> list[int]:
     """Ids of a destination's deliveries in doubt."""
     return [number for (number,) in connection.execute(IN_DOUBT, (channel, destination))]
 
 
-def look(connection: sqlite3.Connection, after: tuple[str, str, bytes, int], most: int) -> list[Sight]:
+def look(connection: Connection, after: tuple[str, str, bytes, int], most: int) -> list[Sight]:
     """The next open deliveries of a walk over all of them."""
     return [
         Sight(channel, destination, lane, seq, number, message, DeliveryState(state), next_at)
@@ -141,16 +139,17 @@ def look(connection: sqlite3.Connection, after: tuple[str, str, bytes, int], mos
     ]
 
 
-def heads(connection: sqlite3.Connection, channel: str, destination: str, most: int) -> list[Delivery]:
+def heads(connection: Connection, channel: str, destination: str, most: int) -> list[Delivery]:
     """The first open delivery of each lane of a destination: what a person may skip."""
-    return [_delivery(row[:-1]) for row in connection.execute(HEADS, (channel, destination, most))]
+    return [_delivery(row) for row in connection.execute(HEADS, (channel, destination, most))]
 
 
-def _deliveries(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Delivery]:
+def _deliveries(connection: Connection, query: str, values: Sequence[Any]) -> list[Delivery]:
     return [_delivery(row) for row in connection.execute(query, values)]
 
 
 def _delivery(row: Sequence[Any]) -> Delivery:
     found = Delivery(*row)
     found.state = DeliveryState(found.state)
+    found.barrier = found.barrier or b""
     return found

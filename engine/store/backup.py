@@ -26,17 +26,15 @@ import orjson
 from engine.errors import Conflict, NotFound, UnsafeStore
 from engine.failpoints import failpoint
 from engine.ports import Clock
-from engine.store import migrate, sealing
+from engine.store import migrate, sealing, sql
 from engine.store.keyring import read_keys
-from engine.store.open_read import snapshot
-from engine.store.sqlite import DATABASE, KEY_FILE, connect
+from engine.store.sqlite import DATABASE, KEY_FILE
+from engine.store.sqlite_connection import connect
 
 MANIFEST = "manifest.json"
 PAGES_A_STEP = 1000
 Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all) as the copy goes on."""
-
-SET_RESTORED = "INSERT OR REPLACE INTO site VALUES ('restored', ?)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +116,11 @@ def _copy_database(file: Path, copy: Path, progress: Progress | None) -> int:
     source = connect(file, read_only=True)
     target = sqlite3.connect(copy, isolation_level=None)
     try:
-        with snapshot(source):
+        with source.snapshot():
             schema = int(source.execute("PRAGMA user_version").fetchone()[0])
             source.execute("SELECT count(*) FROM site").fetchone()  # the transaction reads from here on
             page = int(source.execute("PRAGMA page_size").fetchone()[0])
-            source.backup(target, pages=PAGES_A_STEP, progress=_told(progress, page))
+            source.raw.backup(target, pages=PAGES_A_STEP, progress=_told(progress, page))
     finally:
         target.close()
         source.close()
@@ -150,7 +148,7 @@ def _finish_database(folder: Path, manifest: Manifest, key: str) -> None:
     try:
         read_keys(connection, master)
         failpoint("restore.commit.before")
-        connection.execute(SET_RESTORED, (str(manifest.taken_at),))
+        connection.execute(sql.SET_SITE, ("restored", str(manifest.taken_at)))
         failpoint("restore.commit.after")
         failpoint("restore.checkpoint.before")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

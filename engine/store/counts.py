@@ -6,21 +6,22 @@ one read transaction, they describe one committed state.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 
 from engine.model import DeliveryState, MessageState
-from engine.store.batch import chain_hash
+from engine.store.connection import Connection
+from engine.store.ledger import chain_hash
 
-_MESSAGE_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in MessageState)
-_DELIVERY_SUMS = ", ".join(f"sum(state = '{state.value}')" for state in DeliveryState)
+_MESSAGE_SUMS = ", ".join(f"count(*) FILTER (WHERE state = '{state.value}')" for state in MessageState)
+_DELIVERY_SUMS = ", ".join(f"count(*) FILTER (WHERE state = '{state.value}')" for state in DeliveryState)
 
-_LAST = "sum(last), sum(last * (last + 1) / 2) FROM counter"
+_LAST = "CAST(sum(last) AS bigint), CAST(sum(last * (last + 1) / 2) AS bigint) FROM counter"
 RECEIVED = f"SELECT channel, {_LAST} WHERE destination = '' GROUP BY channel"
-MESSAGES = f"SELECT channel, count(*), sum(receipt), {_MESSAGE_SUMS} FROM message GROUP BY channel"
+MESSAGES = f"SELECT channel, count(*), CAST(sum(receipt) AS bigint), {_MESSAGE_SUMS} FROM message GROUP BY channel"
 ACCEPTED = f"SELECT channel, destination, {_LAST} WHERE destination <> '' GROUP BY channel, destination"
 DELIVERIES = (
-    f"SELECT channel, destination, count(*), sum(seq), {_DELIVERY_SUMS} FROM delivery GROUP BY channel, destination"
+    f"SELECT channel, destination, count(*), CAST(sum(seq) AS bigint), {_DELIVERY_SUMS} FROM delivery"
+    " GROUP BY channel, destination"
 )
 
 #: What no row may lack: (what is wrong, how many rows show it). A duplicate keeps its bytes where they differ.
@@ -34,7 +35,7 @@ MISSING: tuple[tuple[str, str], ...] = (
         "duplicates without their own bytes",
         "SELECT count(*) FROM message m WHERE state = 'duplicate'"
         " AND NOT EXISTS (SELECT 1 FROM payload WHERE id = m.id)"
-        " AND digest IS NOT (SELECT digest FROM message WHERE id = m.original)",
+        " AND digest IS DISTINCT FROM (SELECT digest FROM message WHERE id = m.original)",
     ),
     (
         "accepted messages without a delivery",
@@ -52,7 +53,7 @@ MISSING: tuple[tuple[str, str], ...] = (
     ),
     (
         "deliveries with an attempt missing",
-        "SELECT count(*) FROM (SELECT 1 FROM attempt GROUP BY delivery HAVING count(*) <> max(number))",
+        "SELECT count(*) FROM (SELECT 1 FROM attempt GROUP BY delivery HAVING count(*) <> max(number)) AS incomplete",
     ),
     (
         "attempts without their output",
@@ -60,28 +61,28 @@ MISSING: tuple[tuple[str, str], ...] = (
     ),
 )
 
-LINKS = "SELECT organization, writer, seq, CAST(body AS BLOB), hash FROM event ORDER BY organization, writer, seq"
+LINKS = "SELECT organization, writer, seq, body, hash FROM event ORDER BY organization, writer, seq"
 HEADS = "SELECT organization, writer, last, hash FROM chain"
 
 
-def received(connection: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+def received(connection: Connection) -> dict[str, tuple[int, int]]:
     """By channel: how many receipts were given out, and what their numbers add up to."""
     return {channel: (last, total) for channel, last, total in connection.execute(RECEIVED)}
 
 
-def messages(connection: sqlite3.Connection) -> dict[str, tuple[int, int, dict[MessageState, int]]]:
+def messages(connection: Connection) -> dict[str, tuple[int, int, dict[MessageState, int]]]:
     """By channel: rows, the sum of their receipt numbers, and rows by state."""
     return {
         row[0]: (row[1], row[2], dict(zip(MessageState, row[3:], strict=True))) for row in connection.execute(MESSAGES)
     }
 
 
-def accepted(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int]]:
+def accepted(connection: Connection) -> dict[tuple[str, str], tuple[int, int]]:
     """By channel and destination: how many delivery numbers were given out, and what they add up to."""
     return {(channel, name): (last, total) for channel, name, last, total in connection.execute(ACCEPTED)}
 
 
-def deliveries(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[int, int, dict[DeliveryState, int]]]:
+def deliveries(connection: Connection) -> dict[tuple[str, str], tuple[int, int, dict[DeliveryState, int]]]:
     """By channel and destination: rows, the sum of their delivery numbers, and rows by state."""
     return {
         (row[0], row[1]): (row[2], row[3], dict(zip(DeliveryState, row[4:], strict=True)))
@@ -89,7 +90,7 @@ def deliveries(connection: sqlite3.Connection) -> dict[tuple[str, str], tuple[in
     }
 
 
-def missing(connection: sqlite3.Connection) -> Iterator[str]:
+def missing(connection: Connection) -> Iterator[str]:
     """A line for each kind of row that should be there and is not."""
     for what, query in MISSING:
         (count,) = connection.execute(query).fetchone()
@@ -97,7 +98,7 @@ def missing(connection: sqlite3.Connection) -> Iterator[str]:
             yield f"{count} {what}"
 
 
-def broken_links(connection: sqlite3.Connection) -> Iterator[str]:
+def broken_links(connection: Connection) -> Iterator[str]:
     """A line for each chain of events that does not verify: the place of its first fault."""
     heads = {(organization, writer): (last, head) for organization, writer, last, head in connection.execute(HEADS)}
     ends: dict[tuple[str, int], tuple[int, bytes]] = {}
@@ -108,7 +109,8 @@ def broken_links(connection: sqlite3.Connection) -> Iterator[str]:
         ends[chain] = (seq, link)
         if chain in broken:
             continue
-        if seq != last + 1 or chain_hash(previous, organization, writer, seq, body) != link:
+        said = body.encode() if isinstance(body, str) else body  # a hand may have put a text there
+        if seq != last + 1 or chain_hash(previous, organization, writer, seq, said) != link:
             broken.add(chain)
             yield f"the chain of events of {organization} (writer {writer}) is broken at link {last + 1}"
     for chain in sorted(heads.keys() | ends.keys()):

@@ -6,16 +6,21 @@ that what one wrote the other finds.
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Protocol
 
 from engine.model import Receipt
 from engine.store import sealing
+from engine.store.connection import Connection
 
 HALF = 8
 """Bytes of each half of a receipt key."""
 
 READ_KEYS = "SELECT organization, id, wrapped FROM key"
+ADD_KEY = "INSERT INTO key (organization, wrapped, created_at) VALUES (?, ?, ?) RETURNING id"
+KNOWN_BEFORE = "SELECT 1 FROM event WHERE organization = ? LIMIT 1"
+
+Keyring = dict[str, sealing.OrganizationKeys]
+"""The keys of each organization."""
 
 
 class Opener(Protocol):
@@ -30,7 +35,7 @@ class Opener(Protocol):
         ...
 
 
-def read_keys(connection: sqlite3.Connection, master: bytes) -> dict[str, sealing.OrganizationKeys]:
+def read_keys(connection: Connection, master: bytes) -> Keyring:
     """Every organization's keys, unwrapped.
 
     Raises:

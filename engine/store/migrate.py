@@ -8,16 +8,17 @@ from importlib.resources import files
 
 from engine.errors import UnsafeStore
 from engine.failpoints import failpoint
+from engine.store.connection import Connection
 
 
 def scripts() -> list[tuple[int, str]]:
     """Every migration as (number, SQL), in order."""
-    folder = files("engine.store") / "migrations"
+    folder = files("engine.store") / "migrations" / "sqlite"
     named = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name.split("_")[0]), (folder / name).read_text()) for name in named]
 
 
-def to_head(connection: sqlite3.Connection) -> int:
+def to_head(connection: Connection) -> int:
     """Bring the schema to the newest version; returns it.
 
     Raises:
@@ -37,7 +38,7 @@ def to_head(connection: sqlite3.Connection) -> int:
     return known[-1][0]
 
 
-def _apply(connection: sqlite3.Connection, number: int, text: str) -> None:
+def _apply(connection: Connection, number: int, text: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in _statements(text):
         connection.execute(statement)

@@ -6,15 +6,15 @@ Invariant: a reading command writes nothing, waits for nobody, and sees one comm
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import NotFound, UnsafeStore
 from engine.store import migrate, sealing
+from engine.store.connection import Connection
 from engine.store.keyring import read_keys
-from engine.store.sqlite import DATABASE, KEY_FILE, connect
+from engine.store.sqlite import DATABASE, KEY_FILE
+from engine.store.sqlite_connection import connect
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Reader:
     """A store open for reading, and the keys that open its sealed values."""
 
     folder: Path
-    connection: sqlite3.Connection
+    connection: Connection
     known: dict[str, sealing.OrganizationKeys]
 
     def keys(self, organization: str) -> sealing.OrganizationKeys:
@@ -70,20 +70,7 @@ def open_for_reading(folder: Path, key: str) -> Reader:
         raise
 
 
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Everything read inside is one committed state; writers go on meanwhile."""
-    if connection.in_transaction:
-        yield connection
-        return
-    connection.execute("BEGIN")
-    try:
-        yield connection
-    finally:
-        connection.execute("ROLLBACK")
-
-
-def _check_version(connection: sqlite3.Connection) -> None:
+def _check_version(connection: Connection) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     newest = migrate.scripts()[-1][0]
     if version != newest:

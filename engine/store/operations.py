@@ -116,3 +116,11 @@ class Act:
 
 
 _CARRIERS = frozenset({Keep, Claim, Settle})
+COMMIT_POINTS: dict[type, tuple[str, str]] = {
+    Keep: ("keep.commit.before", "keep.commit.after"),
+    Claim: ("claim.commit.before", "claim.commit.after"),
+    Settle: ("settle.commit.before", "settle.commit.after"),
+    PutAside: ("put_aside.commit.before", "put_aside.commit.after"),
+    Act: ("act.commit.before", "act.commit.after"),
+}
+"""The points before and after a commit, by the kinds of operations in it."""

@@ -5,12 +5,13 @@ Invariant: every statement finds its rows by a primary key or an index; none wal
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import orjson
+
+from engine.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +97,38 @@ DELIVERIES = f"SELECT {columns(DeliveryRow)} FROM delivery WHERE message = ? ORD
 ATTEMPTS = f"SELECT {columns(AttemptRow)} FROM attempt WHERE delivery = ? ORDER BY number"
 EVENTS = (
     "SELECT e.writer, e.seq, e.at, e.body FROM event_subject s CROSS JOIN event e"
-    " ON e.organization = s.organization AND e.writer = s.writer AND e.seq = s.seq"
-    " WHERE s.subject = ? ORDER BY e.at, e.seq"
+    " WHERE e.organization = s.organization AND e.writer = s.writer AND e.seq = s.seq"
+    " AND s.subject = ? ORDER BY e.at, e.seq"
 )
 SEALED = "SELECT sealed FROM payload WHERE id = ?"
 
 
-def message(connection: sqlite3.Connection, number: int) -> MessageRow | None:
+def message(connection: Connection, number: int) -> MessageRow | None:
     """A message, or None."""
     return next(iter(_rows(connection, MessageRow, MESSAGE, (number,))), None)
 
 
-def successors(connection: sqlite3.Connection, number: int, most: int = 100) -> list[MessageRow]:
+def successors(connection: Connection, number: int, most: int = 100) -> list[MessageRow]:
     """Messages that repeat or replay this one, oldest first."""
     return _rows(connection, MessageRow, SUCCESSORS, (number, most))
 
 
-def delivery(connection: sqlite3.Connection, number: int) -> DeliveryRow | None:
+def delivery(connection: Connection, number: int) -> DeliveryRow | None:
     """A delivery, or None."""
     return next(iter(_rows(connection, DeliveryRow, DELIVERY, (number,))), None)
 
 
-def deliveries(connection: sqlite3.Connection, message: int) -> list[DeliveryRow]:
+def deliveries(connection: Connection, message: int) -> list[DeliveryRow]:
     """Every delivery of a message, filtered ones included."""
     return _rows(connection, DeliveryRow, DELIVERIES, (message,))
 
 
-def attempts(connection: sqlite3.Connection, delivery: int) -> list[AttemptRow]:
+def attempts(connection: Connection, delivery: int) -> list[AttemptRow]:
     """Every attempt of a delivery, in order."""
     return _rows(connection, AttemptRow, ATTEMPTS, (delivery,))
 
 
-def events(connection: sqlite3.Connection, subject: int) -> list[EventRow]:
+def events(connection: Connection, subject: int) -> list[EventRow]:
     """Persons' acts and unusual turns of one message or delivery; the ordinary ones are rows of their own."""
     return [
         EventRow(writer, seq, at, kind, tuple(details))
@@ -137,11 +138,11 @@ def events(connection: sqlite3.Connection, subject: int) -> list[EventRow]:
     ]
 
 
-def sealed(connection: sqlite3.Connection, owner: int) -> bytes | None:
+def sealed(connection: Connection, owner: int) -> bytes | None:
     """The sealed bytes of a message or an attempt, or None where none are kept."""
     row = connection.execute(SEALED, (owner,)).fetchone()
     return bytes(row[0]) if row else None
 
 
-def _rows(connection: sqlite3.Connection, kind: type[Row], query: str, values: Sequence[Any]) -> list[Row]:
+def _rows(connection: Connection, kind: type[Row], query: str, values: Sequence[Any]) -> list[Row]:
     return [kind(*row) for row in connection.execute(query, values)]

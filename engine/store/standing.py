@@ -5,10 +5,11 @@ Invariant: production traffic opens by an operator's word, which is kept and is 
 
 from __future__ import annotations
 
-import sqlite3
 from typing import Literal
 
-from engine.store.batch import Transaction
+from engine.store import sql
+from engine.store.connection import Connection
+from engine.store.ledger import Transaction
 from engine.wiring import Channel
 
 State = Literal["started", "paused", "stopped"]
@@ -16,11 +17,10 @@ State = Literal["started", "paused", "stopped"]
 
 CHANNEL_STATES = "SELECT channel, destination, state FROM channel_state"
 AGREEMENTS = "SELECT value FROM site WHERE name = 'agreements_in_place'"
-SET_AGREEMENTS = "INSERT INTO site VALUES ('agreements_in_place', ?)"
-ADD_REVISION = "INSERT OR IGNORE INTO channel_revision (channel, revision, at, text) VALUES (?, ?, ?, ?)"
+ADD_REVISION = "INSERT INTO channel_revision (channel, revision, at, text) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
-def channel_states(connection: sqlite3.Connection) -> dict[tuple[str, str], State]:
+def channel_states(connection: Connection) -> dict[tuple[str, str], State]:
     """What a person set, by (channel, destination); destination "" is the channel itself."""
     return {(channel, destination): state for channel, destination, state in connection.execute(CHANNEL_STATES)}
 
@@ -29,7 +29,7 @@ def agreements(transaction: Transaction, confirmed: bool, organization: str) -> 
     """Whether agreements are in place; a first confirmation is kept and recorded."""
     standing = transaction.connection.execute(AGREEMENTS).fetchone() is not None
     if confirmed and not standing:
-        transaction.connection.execute(SET_AGREEMENTS, (str(transaction.ledger.clock.now()),))
+        transaction.connection.execute(sql.SET_SITE, ("agreements_in_place", str(transaction.ledger.clock.now())))
         transaction.event(organization, "agreements_confirmed", 0, rare=False)
     return confirmed or standing
 

@@ -1,12 +1,14 @@
 """What a load balancer and a monitor ask: is the process there, may it be sent messages, what does it count.
 
 Invariant: `/healthz` and `/readyz` need no token, so they name nothing: reasons are codes, and how often they make the
-engine work is bounded. `/readyz` says 200 only when a write to the store has just been durable.
+engine work is bounded. `/readyz` says 200 only when a write to the store has just been durable; on a disk that is
+nearly full one of a message's size, for a few bytes may find room where no message does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from engine.errors import InterlockError
 from engine.model import DeliveryState, MessageState
 from engine.ports import Ports
 from engine.settings import Settings
+from engine.store import sql
 from engine.store.sqlite import SqliteStore
 from engine.tally import Tally
 from engine.web.metrics import CONTENT_TYPE, Gauges, Waiting, render
@@ -27,7 +30,10 @@ from engine.web.metrics import CONTENT_TYPE, Gauges, Waiting, render
 PROBE_SECONDS = 1.0
 """A store that was written to so recently is not written to again to find out whether it can be."""
 WRITE_WITHIN_SECONDS = 5.0
-MARK = "INSERT OR REPLACE INTO site VALUES ('probed_at', ?)"
+NEARLY_FULL_BYTES = 32 << 20
+"""Below so much free disk a small write proves nothing of a message."""
+MESSAGE_BYTES = 64 << 10
+"""What is then written and taken away again: a large message, and too small to fill the disk itself."""
 _OPEN_STATES = tuple(s for s in DeliveryState if s not in ("filtered", "ended", "delivered"))
 
 
@@ -102,11 +108,22 @@ class Probes:
             return self._written
 
     async def _write(self) -> bool:
-        store = self._runtime.store
-        mark = str(store.now())
         try:
             async with asyncio.timeout(WRITE_WITHIN_SECONDS):
-                await store.act(lambda transaction: transaction.connection.execute(MARK, (mark,)).rowcount)
+                if self._nearly_full():
+                    await self._mark("probed_room", secrets.token_hex(MESSAGE_BYTES // 2))
+                    await self._mark("probed_room", "")
+                await self._mark("probed_at", str(self._runtime.store.now()))
         except (InterlockError, TimeoutError):
             return False
         return True
+
+    async def _mark(self, name: str, value: str) -> None:
+        await self._runtime.store.act(lambda t: t.connection.execute(sql.SET_SITE, (name, value)).rowcount)
+
+    def _nearly_full(self) -> bool:
+        try:
+            free = shutil.disk_usage(self._runtime.settings.data).free
+        except OSError:  # the disk does not say: the write will
+            return True
+        return free < NEARLY_FULL_BYTES

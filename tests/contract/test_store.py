@@ -506,9 +506,9 @@ def test_what_a_message_is_costs_the_same_after_many_of_its_control_id(play: Cal
         for number in range(400):
             if number in (10, 399):
                 steps = 0
-                store._connection.set_progress_handler(step, 10)
+                store._connection.raw.set_progress_handler(step, 10)
             await keep(store, control, text=str(number))
-            store._connection.set_progress_handler(None, 0)
+            store._connection.raw.set_progress_handler(None, 0)
             costs.append(steps)
         assert costs[10] > 0
         assert costs[399] <= costs[10] * 2

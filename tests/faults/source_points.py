@@ -19,7 +19,9 @@ SYNCS = frozenset({"fsync", "fdatasync"})
 RENAMES = frozenset({"rename", "posix_rename", "link", "renames"})
 CHANGES = ("INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT", "PRAGMA WAL_CHECKPOINT")
 IN_A_BATCH = frozenset({"t.connection", "transaction.connection"})
-"""Receivers of statements that run inside `batch.Transaction`, whose COMMIT has the points."""
+"""Receivers of statements that run inside `ledger.Transaction`, whose commit has the points."""
+RENDERED = "store/sqlite_connection.py"
+"""Only renders what others run; the points are where they run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ def _calls(function: ast.AST) -> Iterator[ast.Call]:
 def _step(call: ast.Call, constants: dict[str, str], file: str) -> str:
     """ "act", "point" or ""."""
     called = _called(call)
+    if file == RENDERED or _in_a_batch(call, file):
+        return ""
     if called in ("failpoint", "failpoints"):
         return "" if _point(call).endswith(".half") else "point"
     if called in WRITES | SYNCS | RENAMES or _is_os_replace(call):
@@ -120,11 +124,14 @@ def _changes(call: ast.Call, constants: dict[str, str], file: str) -> bool:
     """True for a statement that commits by itself; those of a batch are covered by the batch's COMMIT."""
     if _called(call) == "commit":
         return not call.args
-    assert isinstance(call.func, ast.Attribute)
-    if not call.args or ast.unparse(call.func.value) in IN_A_BATCH:
+    return bool(call.args) and _text(call.args[0], constants).lstrip().upper().startswith(CHANGES)
+
+
+def _in_a_batch(call: ast.Call, file: str) -> bool:
+    if not isinstance(call.func, ast.Attribute) or call.func.attr == "commit":
         return False
-    text = _text(call.args[0], constants).lstrip().upper()
-    return text.startswith(CHANGES) and (file != "store/batch.py" or text == "COMMIT")
+    receiver = ast.unparse(call.func.value)
+    return receiver in IN_A_BATCH or (file == "store/ledger.py" and receiver == "self.connection")
 
 
 def _text(node: ast.expr, constants: dict[str, str]) -> str:
@@ -136,7 +143,8 @@ def _text(node: ast.expr, constants: dict[str, str]) -> str:
     if isinstance(node, ast.FormattedValue):
         return ""
     if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "sql":
-        return str(getattr(sql, node.attr))
+        statement = getattr(sql, node.attr)
+        return str(getattr(statement, "text", statement))
     return constants.get(node.id, "") if isinstance(node, ast.Name) else ""
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from engine.errors import InterlockError
-from engine.store import batch
+from engine.store.committing import STEPS
+from engine.store.operations import COMMIT_POINTS
 
 from . import source_points, test_points_backup, test_points_folders
 from .engine_child import channel_toml, destination_toml
@@ -56,7 +57,7 @@ NOT_THE_PATH = {
     "bench/": "the benchmark's own load and receivers: other processes than the engine",
     "demo/": "the demonstration's own laboratory and receivers",
     "cli/": "a command's output, and its own sending client: no server's message depends on it",
-    "cases.py": "writes a channel's cases for its author",
+    "rehearsal/cases.py": "writes a channel's cases for its author",
     "control.py": "the control socket: what a command changes is an act, whose commit has points",
     "transform.py transform": "a message's own method: bytes in memory",
     "web/access.py _protected": "hands an answer of the HTTP API to its server; no message goes this way",
@@ -109,7 +110,7 @@ def names() -> list[str]:
 
 def test_names_are_unique_and_each_kind_of_operation_has_its_own() -> None:
     assert sorted(names()) == sorted(set(names()))
-    assert set(batch.COMMIT_POINTS) == {kind for kind, _ in batch._STEPS}
+    assert set(COMMIT_POINTS) == {kind for kind, _ in STEPS}
 
 
 def test_every_point_is_killed_somewhere() -> None:

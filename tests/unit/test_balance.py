@@ -11,6 +11,7 @@ from engine.balance import Balance, balance, quick_balance
 from engine.model import DeliveryState, Finding, MessageState
 from engine.store.open_read import open_for_reading
 from engine.store.sqlite import DATABASE, SqliteStore
+from engine.store.sqlite_connection import connect
 from tests import stores
 
 
@@ -96,7 +97,7 @@ def test_other_rows_that_vanish_or_change_open_it(tmp_path: Path, statement: str
 
 def test_every_single_row_is_missed(tmp_path: Path) -> None:
     stores.run(tmp_path, everything)
-    connection = sqlite3.connect(tmp_path / DATABASE, isolation_level=None)
+    connection = connect(tmp_path / DATABASE)
     try:
         for table in ("message", "payload", "delivery", "attempt"):
             for (number,) in connection.execute(f"SELECT id FROM {table}").fetchall():

@@ -25,19 +25,19 @@ CREATE INDEX message_stuck ON message (state, id) WHERE state = 'held';
 CREATE INDEX message_by_original ON message (original) WHERE original IS NOT NULL;
 
 -- Sealed bytes, written once: a message's own id holds what came in, an attempt's id what was to go out.
-CREATE TABLE payload (id INTEGER PRIMARY KEY, sealed BLOB NOT NULL);
+CREATE TABLE payload (id INTEGER PRIMARY KEY, organization TEXT NOT NULL, sealed BLOB NOT NULL);
 
 -- What every kept message was called and what was answered: a resend gets the stored answer again, and a search by
 -- control id, the first eight bytes of `sent_as`, goes by it. The other eight are the channel and MSH-3 to MSH-6.
 CREATE TABLE receipt_key (
-  sent_as BLOB, content BLOB, message INTEGER, reply TEXT NOT NULL, code TEXT NOT NULL,
+  organization TEXT NOT NULL, sent_as BLOB, content BLOB, message INTEGER, reply TEXT NOT NULL, code TEXT NOT NULL,
   PRIMARY KEY (sent_as, content, message)
 ) WITHOUT ROWID;
 
 -- `seq` is the delivery number: it rises in every lane of the destination. `barrier` is the second lane of a merge.
 -- `open`: 0 has ended, 1 flows (queued, claimed, in doubt), 2 waits for a person (held, dead).
 CREATE TABLE delivery (
-  id INTEGER PRIMARY KEY, message INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY, organization TEXT NOT NULL, message INTEGER NOT NULL,
   channel TEXT NOT NULL, destination TEXT NOT NULL, lane BLOB NOT NULL, seq INTEGER NOT NULL,
   barrier BLOB, order_key BLOB NOT NULL, rule TEXT NOT NULL,
   state TEXT NOT NULL, open INTEGER NOT NULL, reason TEXT NOT NULL,
@@ -51,7 +51,7 @@ CREATE INDEX delivery_in_doubt ON delivery (id) WHERE state = 'in doubt';
 CREATE INDEX delivery_barrier ON delivery (barrier, seq) WHERE barrier IS NOT NULL AND open > 0;
 
 CREATE TABLE attempt (
-  id INTEGER PRIMARY KEY, delivery INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL,
+  id INTEGER PRIMARY KEY, organization TEXT NOT NULL, delivery INTEGER NOT NULL, number INTEGER NOT NULL, epoch INTEGER NOT NULL,
   claimed_at INTEGER NOT NULL, output INTEGER NOT NULL, content_type TEXT NOT NULL,
   revision TEXT NOT NULL, tables TEXT NOT NULL,
   settled_at INTEGER, outcome TEXT, code TEXT, answer BLOB
