@@ -26,6 +26,11 @@ class Ids:
         self._writer = writer << COUNTER_BITS
         self._last = after
 
+    def become(self, writer: int, after: int) -> None:
+        """Go on as another writer, with ids above `after`, whoever made that one."""
+        self._writer = writer << COUNTER_BITS
+        self._last = after >> TIME_SHIFT << TIME_SHIFT | self._writer | 0xFFFF
+
     def next(self) -> int:
         """A new id."""
         candidate = _floor(self._clock.now()) | self._writer

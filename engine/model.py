@@ -236,6 +236,12 @@ class Delivery:
     attempt: int = 0  # id of the latest
     next_at: int = 0
     raw: bytes | None = None
+    turn: int = field(default=1, compare=False)  # in which this process owns the lane; 0: it does not, and must not carry it
+
+    @property
+    def lanes(self) -> tuple[bytes, ...]:
+        """The lane it waits in; of a merge, both."""
+        return (self.lane, self.barrier) if self.barrier else (self.lane,)
 
 
 @value

@@ -167,10 +167,26 @@ class Converter(Protocol):
 
 
 class Broker(Protocol):
-    """A doorbell: it may be lost, doubled, late or out of order, and nothing is lost with it."""
+    """A doorbell between the processes of one site.
+
+    A ring may be lost, doubled, late or out of order, and nothing is lost with it.
+    """
+
+    async def start(self, heard: Callable[[str], None]) -> None:
+        """Listen: `heard(channel)` is called on the loop for each ring. Only processes that carry deliveries call it.
+
+        Never raises because the broker is away.
+        """
 
     def ring(self, channel: str) -> None:
-        """Say that the channel has work."""
+        """Say that the channel has work. On the loop's thread; never blocks, never raises."""
+
+    async def stop(self) -> None:
+        """Stop listening and ringing. Safe to call twice."""
+
+    def well(self) -> bool:
+        """False while it cannot be reached: then wake-ups come from the sweeper only."""
+        ...
 
 
 class Directory(Protocol):
@@ -233,6 +249,18 @@ class Store(Protocol):
 
     async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
         """Of a delivery's latest attempt: the id of its stored output, its content type and its table revisions."""
+
+
+@value
+class Taken:
+    """A lane that this process has come to own, and the first of its open deliveries, in order; `last` ends it."""
+
+    channel: str
+    destination: str
+    lane: bytes
+    turn: int
+    last: int
+    deliveries: tuple[Delivery, ...]
 
 
 class Lanes(Protocol):

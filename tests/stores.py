@@ -123,7 +123,8 @@ async def keep_one(store: SqliteStore, control: str, **changes: Any) -> Delivery
 
 
 async def claim(store: SqliteStore, delivery: Delivery, *findings: Finding) -> Attempt:
-    """Claim a delivery as the worker would."""
+    """Claim a delivery as a worker would that owns its lane."""
+    delivery.turn = 1 << 60
     attempt = Attempt(
         store.ids.next(), delivery, delivery.tries + 1, store.now(), b'{"resourceType":"Bundle"}',
         "application/fhir+json", "r1", "loinc@1", findings,

@@ -114,6 +114,7 @@ def resend_delivery(t: Transaction, number: int, new: int, reason: str, actor: s
     found = _wanted(t, number, (DeliveryState.DELIVERED, DeliveryState.ENDED))
     seq = t.next_number(found.channel, found.destination)
     t.connection.execute(RESEND, (new, seq, f"resent: {reason}", _now(t), number))
+    t.ledger.touched(t, found)
     t.event(found.organization, "resent", number, show_id(new), reason, actor)
     t.event(found.organization, "resent_from", new, show_id(number), reason, actor)
     return _delivery(t, new)
@@ -219,6 +220,7 @@ def _wanted(t: Transaction, number: int, states: tuple[DeliveryState, ...]) -> D
 
 
 def _set(t: Transaction, found: Delivery, state: DeliveryState, reason: str, attempts: int) -> None:
+    t.ledger.touched(t, found)
     t.connection.execute(TO_STATE, (state.value, OPEN[state], reason, attempts, _now(t), found.id))
     found.state, found.attempts, found.next_at = state, attempts, 0
 

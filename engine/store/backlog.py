@@ -79,13 +79,13 @@ BEGINNING: tuple[str, str, bytes, int] = ("", "", b"", 0)
 def delivery(connection: Connection, number: int) -> Delivery | None:
     """A delivery as the worker knows it, or None."""
     row = connection.execute(DELIVERY, (number,)).fetchone()
-    return _delivery(row) if row else None
+    return read_delivery(row) if row else None
 
 
 def delivery_of(connection: Connection, message: int, destination: str) -> tuple[Delivery, str] | None:
     """The latest delivery of a message to a destination and the reason of its state, or None."""
     row = connection.execute(LATEST_OF_MESSAGE, (message, destination)).fetchone()
-    return (_delivery(row[:-1]), row[-1]) if row else None
+    return (read_delivery(row[:-1]), row[-1]) if row else None
 
 
 def open_of_lane(
@@ -141,14 +141,15 @@ def look(connection: Connection, after: tuple[str, str, bytes, int], most: int) 
 
 def heads(connection: Connection, channel: str, destination: str, most: int) -> list[Delivery]:
     """The first open delivery of each lane of a destination: what a person may skip."""
-    return [_delivery(row) for row in connection.execute(HEADS, (channel, destination, most))]
+    return [read_delivery(row) for row in connection.execute(HEADS, (channel, destination, most))]
 
 
 def _deliveries(connection: Connection, query: str, values: Sequence[Any]) -> list[Delivery]:
-    return [_delivery(row) for row in connection.execute(query, values)]
+    return [read_delivery(row) for row in connection.execute(query, values)]
 
 
-def _delivery(row: Sequence[Any]) -> Delivery:
+def read_delivery(row: Sequence[Any]) -> Delivery:
+    """A delivery from the values of `COLUMNS`."""
     found = Delivery(*row)
     found.state = DeliveryState(found.state)
     found.barrier = found.barrier or b""

@@ -18,7 +18,7 @@ from engine.store import backlog, sealing
 from engine.store.carrying import claim, put_aside, settle
 from engine.store.connection import Connection
 from engine.store.keep import keep
-from engine.store.keyring import ADD_KEY, KNOWN_BEFORE, Keyring
+from engine.store.keyring import ADD_KEY, KEY_OF, KNOWN_BEFORE, Keyring
 from engine.store.ledger import Ledger, Step, Transaction, act
 from engine.store.operations import Act, Claim, Keep, Payload, PutAside, Settle
 from engine.store.preparing import Preparing
@@ -147,9 +147,9 @@ class CommittingStore:
     async def know(self, organization: str) -> None:
         """Make an organization's keys on its first use."""
         if organization not in self._keyring:
-            material = sealing.new_material()
-            wrapped = sealing.wrap(self._master, material, organization)
-            number = await self.act(lambda t: _add_key(t, organization, wrapped))
+            new = sealing.wrap(self._master, sealing.new_material(), organization)
+            number, wrapped = await self.act(lambda t: _key_of(t, organization, new))
+            material = sealing.unwrap(self._master, wrapped, organization)
             self._keyring[organization] = sealing.OrganizationKeys(number, material)
 
     def keys(self, organization: str) -> sealing.OrganizationKeys:
@@ -170,13 +170,18 @@ async def _seal_beside(payload: Payload | None) -> None:
         await asyncio.to_thread(payload.sealed)
 
 
-def _add_key(t: Transaction, organization: str, wrapped: bytes) -> int:
+def _key_of(t: Transaction, organization: str, new: bytes) -> tuple[int, bytes]:
+    """An organization's key, wrapped: the one that another process made, or the new one."""
+    t.ledger.admit(organization)
+    there = t.connection.execute(KEY_OF, (organization,)).fetchone()
+    if there:
+        return int(there[0]), there[1]
     if t.connection.execute(KNOWN_BEFORE, (organization,)).fetchone():
         raise UnsafeStore(
             f"making keys for {organization}: it has stored messages, and its keys are gone",
             code="keys_missing",
             advice="Restore a backup that has them: with other keys nothing stored before would open.",
         )
-    number = int(t.connection.execute(ADD_KEY, (organization, wrapped, t.ledger.clock.now())).fetchone()[0])
+    number = int(t.connection.execute(ADD_KEY, (organization, new, t.ledger.clock.now())).fetchone()[0])
     t.event(organization, "key_made", number, rare=False)
-    return number
+    return number, new

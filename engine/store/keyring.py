@@ -16,6 +16,7 @@ HALF = 8
 """Bytes of each half of a receipt key."""
 
 READ_KEYS = "SELECT organization, id, wrapped FROM key"
+KEY_OF = "SELECT id, wrapped FROM key WHERE organization = ?"
 ADD_KEY = "INSERT INTO key (organization, wrapped, created_at) VALUES (?, ?, ?) RETURNING id"
 KNOWN_BEFORE = "SELECT 1 FROM event WHERE organization = ? LIMIT 1"
 

@@ -43,7 +43,7 @@ Step = Callable[["Transaction", list[Any]], Sequence[Any]]
 class Ledger:
     """Commits batches on one connection; lives in the writer thread. This one owns every number and every lane.
 
-    A ledger of several processes overrides what follows `steps`: there these are shared.
+    The ledger of one of several processes overrides what stands under "what several processes share".
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class Ledger:
         self.connection = connection
         self.clock = clock
         self.writer = writer
+        self.counted_by = writer
         self.epoch = epoch
         self.steps = steps
         self.numbers: dict[Number, int] = {}
@@ -87,6 +88,10 @@ class Ledger:
 
     # what several processes share
 
+    def commit(self) -> None:
+        """Make the transaction durable."""
+        self.connection.commit()
+
     def begin(self, operations: Sequence[Any]) -> None:
         """Begin a transaction for these operations."""
         self.connection.begin()
@@ -107,6 +112,9 @@ class Ledger:
 
     def touched(self, t: Transaction, delivery: Delivery) -> None:
         """Somebody changed a delivery beside the process that carries its lane."""
+
+    def admit(self, organization: str) -> None:
+        """The transaction is for one more organization."""
 
 
 class Transaction:
@@ -146,7 +154,7 @@ class Transaction:
 
     def _end(self, kinds: Mapping[type, Any]) -> None:
         failpoints(COMMIT_POINTS[kind][0] for kind in kinds)
-        self.connection.commit()
+        self.ledger.commit()
         failpoints(COMMIT_POINTS[kind][1] for kind in kinds)
 
     def event(self, organization: str, kind: str, subject: int, *details: str | int, rare: bool = True) -> None:
@@ -182,7 +190,7 @@ class Transaction:
             self.connection.execute("RELEASE act")
 
     def _write_numbers(self) -> None:
-        writer = self.ledger.writer
+        writer = self.ledger.counted_by
         rows = [(channel, destination, writer, last) for (channel, destination), last in self.numbers.items()]
         self.connection.write(sql.SET_LAST_NUMBER, rows)
 

@@ -115,6 +115,15 @@ class Act:
     run: Callable[[Any], Any]
 
 
+@dataclass(slots=True)
+class Release:
+    """Let go of lanes that other processes may carry, too. Rows are (channel, destination, lane, turn, seen, due)."""
+
+    future: Future[list[str]]
+    organization: str
+    lanes: list[tuple[str, str, bytes, int, int, int | None]]
+
+
 _CARRIERS = frozenset({Keep, Claim, Settle})
 COMMIT_POINTS: dict[type, tuple[str, str]] = {
     Keep: ("keep.commit.before", "keep.commit.after"),
@@ -122,5 +131,6 @@ COMMIT_POINTS: dict[type, tuple[str, str]] = {
     Settle: ("settle.commit.before", "settle.commit.after"),
     PutAside: ("put_aside.commit.before", "put_aside.commit.after"),
     Act: ("act.commit.before", "act.commit.after"),
+    Release: ("release.commit.before", "release.commit.after"),
 }
 """The points before and after a commit, by the kinds of operations in it."""

@@ -21,11 +21,11 @@ from engine.model import Attempt, DeliveryState, Finding, MessageState, Outcome,
 from engine.store import acts, backlog, queries, standing
 from engine.store.sealing import place
 from engine.store.sqlite import SqliteStore
-from tests import stores
+from tests import postgres, stores
 from tests.stores import StepClock, claim, deliver, doubt, held, keep, keep_one, kill, receipt, refused, settle
 
 Opened = Callable[[Path, StepClock], AbstractAsyncContextManager[SqliteStore]]
-STORES: dict[str, Opened] = {"sqlite": stores.opened}
+STORES: dict[str, Opened] = {"sqlite": stores.opened, "postgres": postgres.opened}
 
 
 @pytest.fixture(params=STORES)
@@ -494,7 +494,7 @@ def test_a_row_that_can_never_be_stored_is_refused_for_good_and_alone(play: Call
 
 
 @pytest.mark.parametrize("control", ["", "1"])
-def test_what_a_message_is_costs_the_same_after_many_of_its_control_id(play: Callable[..., Any], control: str) -> None:
+def test_what_a_message_is_costs_the_same_after_many_of_its_control_id(tmp_path: Path, control: str) -> None:
     async def work(store: SqliteStore) -> None:
         steps = 0
 
@@ -513,4 +513,4 @@ def test_what_a_message_is_costs_the_same_after_many_of_its_control_id(play: Cal
         assert costs[10] > 0
         assert costs[399] <= costs[10] * 2
 
-    play(work)
+    stores.run(tmp_path, work)

@@ -1,0 +1,255 @@
+"""What several processes share in a commit: numbers under row locks, and lanes that one of them at a time owns.
+
+Invariant: a delivery is claimed only by the process that owns its lane, under the membership in which it came to own
+it. A commit whose end nobody saw is looked up before anything else happens: it is never taken for what it was not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from engine.errors import StoreUnavailable
+from engine.model import Delivery, DeliveryState
+from engine.ports import Clock
+from engine.store import sql
+from engine.store.connection import Many
+from engine.store.ledger import Ledger, Number, Step, Transaction
+from engine.store.operations import Act, Claim, Keep, PutAside, Release, Settle
+from engine.store.postgres import membership
+from engine.store.postgres.connection import PostgresConnection, TryAgain
+from engine.store.postgres.membership import NOW, DatabaseClock
+
+SHARED = 0
+"""The writer of numbers that all processes give out together."""
+TRIES = 5
+RESOLVE_TRIES = 3
+
+LOCK_NUMBERS = Many(
+    "text text",
+    "SELECT c.channel, c.destination, c.last FROM ({rows}) AS new JOIN counter c ON c.channel = new.column1"
+    f" AND c.destination = new.column2 AND c.writer = {SHARED} ORDER BY c.channel, c.destination FOR UPDATE OF c",
+)
+FIRST_NUMBERS = Many(
+    "text text",
+    f"INSERT INTO counter (channel, destination, writer, last) SELECT column1, column2, {SHARED}, 0"
+    " FROM ({rows}) AS new ON CONFLICT (channel, destination, writer) DO UPDATE SET last = counter.last"
+    " RETURNING channel, destination, last",
+)
+#: Rows are (organization, channel, destination, lane, last, owner or NULL). A lane that nobody owns and that has
+#: nothing to carry becomes the feeder's, if it wants it.
+FEED = Many(
+    "text text text bytea bigint bigint",
+    "INSERT INTO lane AS l (organization, channel, destination, lane, last, known, due, owner, turn)"
+    " SELECT column1, column2, column3, column4, column5, CASE WHEN column6 IS NULL THEN 0 ELSE column5 END,"
+    f" {NOW}, column6, nextval('epoch') FROM ({{rows}}) AS new"
+    " ON CONFLICT (channel, destination, lane) DO UPDATE SET last = excluded.last,"
+    " known = CASE WHEN excluded.owner IS NOT NULL AND ((l.owner IS NULL AND l.due IS NULL)"
+    " OR (l.owner = excluded.owner AND l.known = l.last)) THEN excluded.last ELSE l.known END,"
+    " turn = CASE WHEN l.owner IS NULL AND l.due IS NULL AND excluded.owner IS NOT NULL THEN excluded.turn"
+    " ELSE l.turn END,"
+    " owner = CASE WHEN l.owner IS NULL AND l.due IS NULL THEN excluded.owner ELSE l.owner END,"
+    " due = CASE WHEN l.owner IS NULL AND l.due IS NOT NULL THEN least(l.due, excluded.due) ELSE excluded.due END"
+    " RETURNING channel, destination, lane, owner, known, last, turn",
+)
+#: Rows are (channel, destination, lane, turn, highest number carried or known, due or NULL).
+RELEASE = Many(
+    "text text bytea bigint bigint bigint",
+    "UPDATE lane SET owner = NULL, stale = false,"
+    f" due = CASE WHEN last > new.column5 OR stale THEN {NOW} ELSE new.column6 END FROM ({{rows}}) AS new"
+    " WHERE channel = new.column1 AND destination = new.column2 AND lane.lane = new.column3 AND turn = new.column4"
+    " AND owner IS NOT NULL RETURNING channel, due",
+)
+TOUCH = (
+    f"UPDATE lane SET stale = owner IS NOT NULL, due = CASE WHEN owner IS NULL THEN {NOW} ELSE due END"
+    " WHERE channel = ? AND destination = ? AND lane IN (?, ?)"
+)
+ADD_ORGANIZATION = f"INSERT INTO organization (name, created_at) VALUES (?, {NOW}) ON CONFLICT DO NOTHING"
+ADMIT = "SELECT set_config('app.organizations', current_setting('app.organizations') || ',' || ?, true)"
+
+
+class Expelled(StoreUnavailable):
+    """The others have taken over what this process had: it was not heard of for too long."""
+
+    code = "expelled"
+
+
+class SharedLedger(Ledger):
+    """The ledger of one of several processes."""
+
+    connection: PostgresConnection
+    shared = True
+
+    def __init__(
+        self, connection: PostgresConnection, database_clock: DatabaseClock, clock: Clock, role: str,
+        steps: Sequence[tuple[type, Step]],
+    ) -> None:  # fmt: skip
+        self.on_expelled: Callable[[], None] = lambda: None
+        self._role = role
+        self._database_clock = database_clock
+        self._reserved: dict[Number, int] = {}
+        self._doubtful = ""  # the transaction whose end nobody saw
+        self.carries = role in ("all", "worker")
+        epoch, writer = membership.join(connection, role)
+        super().__init__(connection, clock, writer, epoch, steps)
+        self.counted_by = SHARED
+
+    def apply(self, operations: Sequence[Any]) -> list[Any]:
+        """Commit all operations; when others were in the way, again."""
+        for _ in range(TRIES - 1):
+            try:
+                return super().apply(operations)
+            except TryAgain:
+                continue
+            except Expelled:
+                self._rejoin()
+                raise
+        return super().apply(operations)
+
+    def _rejoin(self) -> None:
+        """Become a member anew after the others took over: nothing that was owned before is."""
+        self.epoch, self.writer = membership.join(self.connection, self._role)
+        self.recall()
+        self.on_expelled()
+
+    def recall(self) -> None:
+        """Read the heads of this writer's chains; numbers are read under their locks."""
+        with self.connection.transaction():
+            super().recall()
+        self.numbers = {}
+
+    # the transaction
+
+    def begin(self, operations: Sequence[Any]) -> None:
+        """Begin a transaction for the operations' organizations, and renew the lease in it."""
+        was_connected = self.connection.connected
+        self._resolve()
+        named = _organizations(operations)
+        if named is None:
+            self.connection.begin()
+        else:
+            self.connection.begin_for(named)
+        row = self.connection.execute(membership.RENEW, (self.epoch,)).fetchone()
+        if row is None:
+            self.connection.roll_back()
+            raise Expelled("committing: the other processes took over what this one had")
+        self._database_clock.told(row[0])
+        self._transaction_id = row[1]
+        self._reserved = {}
+        if not was_connected:  # what was remembered is as old as the lost connection
+            Ledger.recall(self)
+            self.numbers = {}
+
+    def commit(self) -> None:
+        """Commit; when the connection breaks meanwhile, find out what became of it."""
+        self._doubtful = self._transaction_id
+        try:
+            self.connection.commit()
+        except StoreUnavailable:
+            if self.connection.connected:  # PostgreSQL itself refused
+                self._doubtful = ""
+                raise
+            if not self._committed():
+                raise
+        self._doubtful = ""
+
+    def _resolve(self) -> None:
+        """A commit whose end nobody saw may have claimed deliveries that nobody sends: then begin anew."""
+        if self._doubtful and self._committed():
+            self._doubtful = ""
+            raise Expelled("committing: an earlier commit was not seen to end, and it did")
+        self._doubtful = ""
+
+    def _committed(self) -> bool:
+        """What became of the doubtful transaction.
+
+        Raises:
+            StoreUnavailable: nobody can say yet.
+        """
+        for _ in range(RESOLVE_TRIES):
+            try:
+                row = self.connection.execute(membership.STATUS, (self._doubtful,)).fetchone()
+            except StoreUnavailable:
+                continue
+            if row[0] != "in progress":
+                return bool(row[0] == "committed")
+        raise StoreUnavailable("committing: nobody can say yet whether an earlier commit was kept")
+
+    # numbers
+
+    def reserve(self, t: Transaction, numbers: Collection[Number]) -> None:
+        """Lock the numbers' rows, always in the same order."""
+        wanted = sorted(set(numbers) - self._reserved.keys())
+        found = {(channel, name): last for channel, name, last in self.connection.ask(LOCK_NUMBERS, wanted)}
+        missing = [number for number in wanted if number not in found]
+        found.update({(c, name): last for c, name, last in self.connection.ask(FIRST_NUMBERS, missing)})
+        self._reserved.update(found)
+
+    def last_number(self, t: Transaction, number: Number) -> int:
+        """The latest number given out, locked until the commit."""
+        self.reserve(t, (number,))
+        return self._reserved[number]
+
+    # lanes
+
+    def feed(self, t: Transaction, deliveries: Sequence[Delivery]) -> None:
+        """Say that lanes have work; of what this process then owns and knows in full it may carry everything."""
+        last: dict[tuple[str, str, str, bytes], int] = {}
+        merged: set[tuple[str, str, str, bytes]] = set()
+        for d in deliveries:
+            if d.state is not DeliveryState.QUEUED:
+                continue
+            for key in d.lanes:
+                lane = (d.organization, d.channel, d.destination, key)
+                last[lane] = max(d.seq, last.get(lane, 0))
+                if d.barrier:
+                    merged.add(lane)
+        owner = self.epoch if self.carries else None
+        rows = [(*lane, last[lane], None if lane in merged else owner) for lane in sorted(last)]
+        mine = {
+            (channel, destination, lane): turn
+            for channel, destination, lane, is_owner, known, newest, turn in self.connection.ask(FEED, rows)
+            if owner is not None and is_owner == owner and known == newest
+        }
+        for d in deliveries:
+            d.turn = 0 if d.barrier else mine.get((d.channel, d.destination, d.lane), 0)
+
+    def owned(self, t: Transaction, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Those whose lane came to this process under its present membership: turns count on from epochs."""
+        return [claim for claim in claims if claim.attempt.delivery.turn > self.epoch]
+
+    def touched(self, t: Transaction, delivery: Delivery) -> None:
+        """Let whoever owns the lane read it again, or somebody take it."""
+        other = delivery.barrier or delivery.lane
+        self.connection.execute(TOUCH, (delivery.channel, delivery.destination, delivery.lane, other))
+
+    def admit(self, organization: str) -> None:
+        """This transaction is for one more organization, whose chain this writer may have written to before."""
+        self.connection.execute(ADD_ORGANIZATION, (organization,))
+        self.connection.execute(ADMIT, (organization,))
+        for name, seq, head in self.connection.execute(sql.HEADS, (self.writer,)):
+            self.heads.setdefault(name, (seq, head))
+
+
+def release(t: Transaction, operations: list[Release]) -> list[list[str]]:
+    """Let go of lanes; for each operation the channels that somebody should look at again."""
+    rows = [row for operation in operations for row in operation.lanes]
+    again = {channel for channel, due in t.connection.ask(RELEASE, sorted(rows)) if due is not None}
+    return [sorted(again)] * len(operations)
+
+
+def _organizations(operations: Sequence[Any]) -> set[str] | None:
+    """The organizations of a batch; None where a command in it may be for any."""
+    named: set[str] = set()
+    for operation in operations:
+        if isinstance(operation, Act):
+            return None
+        if isinstance(operation, Keep):
+            named.add(operation.receipt.organization)
+        elif isinstance(operation, Claim | Settle):
+            named.add(operation.attempt.delivery.organization)
+        elif isinstance(operation, PutAside):
+            named.add(operation.delivery.organization)
+        elif isinstance(operation, Release):
+            named.add(operation.organization)
+    return named
