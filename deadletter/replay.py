@@ -13,7 +13,7 @@ from typing import Any
 from engine.errors import Conflict, NotFound
 from engine.model import Answer, Delivery, MessageState, show_id
 from engine.store import acts, queries
-from engine.store.sqlite import SqliteStore
+from engine.store.committing import CommittingStore
 
 AcceptAgain = Callable[[bytes, str, int], Awaitable[Answer]]
 """`accept` for stored bytes: (raw, channel, the message that they replace: its receipt's `original`)."""
@@ -41,7 +41,7 @@ class Replayed:
 class Replayer:
     """Replays for one person. `accept_again` and `release` come from the running engine, or do nothing without one."""
 
-    store: SqliteStore
+    store: CommittingStore
     accept_again: AcceptAgain
     release: Release
     actor: str

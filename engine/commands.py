@@ -19,7 +19,7 @@ from engine.pipeline import accept
 from engine.ports import Ports, Running, Store
 from engine.registry import plugins
 from engine.store import acts, backlog
-from engine.store.sqlite import SqliteStore
+from engine.store.committing import CommittingStore
 from engine.store.standing import State
 from engine.tally import Tally
 from engine.worker import Worker
@@ -40,7 +40,7 @@ _STATES: Mapping[str, State] = {"started": "started", "paused": "paused", "stopp
 class Hands:
     """What a command may reach for. Without a server nothing waits in memory, and no message can enter the path."""
 
-    store: SqliteStore
+    store: CommittingStore
     release: Callable[[Delivery], None]
     accept_again: Callable[[bytes, str, int], Awaitable[Answer]]
 
@@ -48,7 +48,7 @@ class Hands:
 class Commanded(Protocol):
     """What the commands ask of the runtime."""
 
-    store: SqliteStore
+    store: CommittingStore
     site: Site
     worker: Worker
     ports: Ports
@@ -73,7 +73,7 @@ class Commanded(Protocol):
 
 def handlers(runtime: Commanded) -> dict[str, Handler]:
     """Every command of a running server, by name."""
-    tally = Tally(runtime.store.folder)
+    tally = Tally(runtime.store)
     hands = Hands(runtime.store, runtime.worker.release, _again(runtime))
 
     async def reload(arguments: Mapping[str, Any], actor: str) -> Any:
@@ -93,7 +93,7 @@ def handlers(runtime: Commanded) -> dict[str, Handler]:
     return {**common_handlers(hands), "reload": reload, "channel": channel, "report": report}
 
 
-def store_handlers(store: SqliteStore) -> dict[str, Handler]:
+def store_handlers(store: CommittingStore) -> dict[str, Handler]:
     """The commands that work without a server, on a store that was opened for one of them."""
     return common_handlers(Hands(store, lambda delivery: None, _no_server))
 
@@ -136,7 +136,7 @@ def _again(runtime: Commanded) -> Callable[[bytes, str, int], Awaitable[Answer]]
 class _Successor:
     """The store, for one message that replaces another."""
 
-    def __init__(self, store: SqliteStore, original: int) -> None:
+    def __init__(self, store: CommittingStore, original: int) -> None:
         self._store = store
         self._original = original
 
@@ -153,7 +153,7 @@ async def _no_server(raw: bytes, channel: str, original: int) -> Answer:
     )
 
 
-async def _head(store: SqliteStore, arguments: Mapping[str, Any]) -> int:
+async def _head(store: CommittingStore, arguments: Mapping[str, Any]) -> int:
     """The delivery to skip: the one named, if it heads its lane, else the only head that waits for a person."""
     channel, destination = text(arguments, "channel"), text(arguments, "destination")
     heads = await store.read(lambda connection: backlog.heads(connection, channel, destination, MOST_HEADS))

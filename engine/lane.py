@@ -55,16 +55,23 @@ class Memory:
 class Lane:
     """One lane in memory. `later` is the highest delivery number that only the store holds."""
 
-    __slots__ = ("_memory", "blocked", "key", "later", "queue", "rule", "running", "seen", "timer")
+    __slots__ = (
+        "_memory", "blocked", "key", "known", "later", "parting", "pause", "queue", "rule", "running", "seen", "timer",
+        "turn",
+    )  # fmt: skip
 
-    def __init__(self, key: bytes, rule: Behind, memory: Memory) -> None:
+    def __init__(self, key: bytes, rule: Behind, memory: Memory, turn: int = 1) -> None:
         self.key = key
+        self.turn = turn  # in which this process owns it; 0: another one does
+        self.known = 0  # the highest delivery number that this process knows of, where several share the store
+        self.parting: int | None = None  # from when on somebody should carry it, once this process lets go of it
         self.rule = rule
         self._memory = memory
         self.queue: deque[Delivery] = deque()
         self.blocked: dict[int, Delivery] = {}  # held and dead ones, by id
         self.running = False
         self.timer = False  # waits for its next attempt's time
+        self.pause = 0.0  # seconds that it waits
         self.seen = 0  # the highest delivery number ever queued here
         self.later = 0
 

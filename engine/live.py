@@ -14,12 +14,12 @@ from engine import observe, registry
 from engine.errors import InterlockError, NotFound, StoreUnavailable
 from engine.intake import take
 from engine.model import Answer, Arrival
-from engine.ports import Accept, Destination, Ports, Running, Source
+from engine.outlet import Outlet
+from engine.ports import Accept, Destination, Ports, Role, Running, Source, Store
 from engine.recovery import hold_removed, restore
-from engine.store.sqlite import SqliteStore
 from engine.store.standing import State
 from engine.wiring import Channel, DestinationSpec
-from engine.worker import Outlet, Worker
+from engine.worker import Worker
 
 SOURCE_PAUSE_SECONDS = 5.0
 """How long until a source that could not start is tried again."""
@@ -30,7 +30,7 @@ STORE_PAUSE_SECONDS = 1.0
 class Live:
     """Every running channel: its wiring, its source, its outlets, and what a person set."""
 
-    def __init__(self, ports: Ports, store: SqliteStore, worker: Worker) -> None:
+    def __init__(self, ports: Ports, store: Store, worker: Worker, role: Role) -> None:
         self.channels: dict[str, Running] = {}
         self.sources: dict[str, Source] = {}
         self.states: dict[tuple[str, str], State] = {}
@@ -39,6 +39,8 @@ class Live:
         self._ports = ports
         self._store = store
         self._worker = worker
+        self._takes = role in ("all", "ingress")
+        self._carries = role in ("all", "worker")
 
     async def start(self, channel: Channel) -> None:
         """Run a channel: its outlets first, with what the store holds for them, then its source.
@@ -51,14 +53,19 @@ class Live:
         made = _destinations(channel, channel.destinations)
         registry.source(channel)  # can it be made? It opens nothing
         self.channels[channel.name] = running
-        for spec in channel.destinations:
+        if self._carries:
+            await self._start_outlets(running, made)
+        await self._start_source(running)
+
+    async def _start_outlets(self, running: Running, made: Mapping[str, Destination]) -> None:
+        """With what the store holds for them."""
+        for spec in running.channel.destinations:
             self._open(running, spec, made[spec.name])
         try:
-            await restore(self._store, self._worker, channel)
+            await restore(self._store, self._worker, running.channel)
         except BaseException:
-            await self.remove(channel.name)
+            await self.remove(running.channel.name)
             raise
-        await self._start_source(running)
 
     async def replace(self, channel: Channel) -> None:
         """Take a channel's new revision: what did not change stays open, the rest is exchanged.
@@ -78,9 +85,10 @@ class Live:
         for spec in going:
             await self._close(channel.name, spec.name)
         self._exchange(running, coming, made)
-        for spec in coming:
-            await self._restore(channel, spec.name)
-        await self._hold_removed(channel)
+        if self._carries:
+            for spec in coming:
+                await self._restore(channel, spec.name)
+            await self._hold_removed(channel)
         if not same_source:
             await self._start_source(running)
 
@@ -88,6 +96,8 @@ class Live:
         """From here on the new revision decides, for all outlets at once."""
         name = running.channel.name
         self.channels[name] = running
+        if not self._carries:
+            return
         for spec in coming:
             self._open(running, spec, made[spec.name])
         for spec in running.channel.destinations:
@@ -175,7 +185,9 @@ class Live:
                 observe.event("connector_not_closed", channel=name, destination=destination, error=type(error).__name__)
 
     def _apply(self, name: str, destination: str) -> None:
-        outlet = self._worker.outlets[name, destination]
+        outlet = self._worker.outlets.get((name, destination))
+        if outlet is None:
+            return  # another process carries it
         stopped = self.states.get((name, "")) == "stopped"
         held = stopped or self.states.get((name, destination), "started") != "started"
         (outlet.hold if held else outlet.unhold)("person")
@@ -184,7 +196,7 @@ class Live:
         """Start a channel's source, unless a person wants it silent; one that cannot start is tried again."""
         name = running.channel.name
         running.taking = self.states.get((name, ""), "started") == "started"
-        if not running.taking or name in self.sources:
+        if not self._takes or not running.taking or name in self.sources:
             return
         source = registry.source(running.channel)
         try:

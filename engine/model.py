@@ -236,7 +236,8 @@ class Delivery:
     attempt: int = 0  # id of the latest
     next_at: int = 0
     raw: bytes | None = None
-    turn: int = field(default=1, compare=False)  # in which this process owns the lane; 0: it does not, and must not carry it
+    #: The turn in which this process owns the lane; 0: it does not, and must not carry it.
+    turn: int = field(default=1, compare=False)
 
     @property
     def lanes(self) -> tuple[bytes, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from engine.model import (
     Answer,
@@ -30,6 +30,11 @@ from engine.model import (
 )
 from engine.values import value
 from engine.wiring import Channel, DestinationSpec, MapRule, SourceSpec
+
+Role = Literal["all", "ingress", "worker", "web"]
+"""What a process does: takes messages, carries deliveries, both, or neither and only shows."""
+
+T = TypeVar("T")
 
 Accept = Callable[[bytes, Arrival], Awaitable[Answer]]
 """What a source calls for each message. It never raises: a refusal, too, is an answer."""
@@ -222,6 +227,9 @@ class NewIds(Protocol):
 class Store(Protocol):
     """Where nothing acknowledged is lost from. A result is given only after the commit that covers it."""
 
+    shared: bool
+    """True when other processes work on it, too: then a lane is carried only while this one owns it."""
+
     @property
     def ids(self) -> NewIds:
         """Where new ids come from."""
@@ -247,6 +255,38 @@ class Store(Protocol):
     async def load(self, organization: str, owner: int, field: str = "raw") -> bytes:
         """A message's bytes ("raw") or an attempt's output ("output")."""
 
+    async def open_of_lane(self, channel: str, destination: str, lane: bytes, after: int, most: int) -> list[Delivery]:
+        """Open deliveries of a lane with a higher number, in order: what memory did not hold."""
+        ...
+
+    async def take(self, channel: str, most: int) -> list[Taken]:
+        """Own lanes of a channel that are due and that nobody owns."""
+        ...
+
+    async def take_lane(self, channel: str, destination: str, lane: bytes) -> Taken | None:
+        """Own this lane; None while another process does: it is due once that one lets go of it."""
+
+    def release(
+        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None
+    ) -> Future[list[str]]:
+        """Let go of a lane; the channels in which there is more to carry. `due` says from when on, None: nothing is."""
+        ...
+
+    async def act(self, run: Callable[[Any], T]) -> T:
+        """Run a rare command inside the next commit, alone undone when it raises."""
+        ...
+
+    async def read(self, query: Callable[[Any], T]) -> T:
+        """Run a query on a connection that only reads; it waits for no commit. Raises `StoreUnavailable`."""
+        ...
+
+    async def attend(self) -> list[str]:
+        """Show that this process lives, and take over from those that do not: the channels with lanes to carry."""
+        ...
+
+    async def know(self, organization: str) -> None:
+        """Make an organization's keys on its first use."""
+
     async def sent(self, delivery: Delivery) -> tuple[int, str, str]:
         """Of a delivery's latest attempt: the id of its stored output, its content type and its table revisions."""
 
@@ -261,6 +301,7 @@ class Taken:
     turn: int
     last: int
     deliveries: tuple[Delivery, ...]
+    whole: bool  # there are no more
 
 
 class Lanes(Protocol):

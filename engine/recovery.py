@@ -16,11 +16,13 @@ from functools import partial
 
 from engine import observe
 from engine.model import DeliveryState
+from engine.outlet import Outlet
+from engine.ports import Store
 from engine.store import acts, backlog
+from engine.store.committing import CommittingStore
 from engine.store.ledger import Transaction
-from engine.store.sqlite import SqliteStore
 from engine.wiring import Channel, DestinationSpec
-from engine.worker import Outlet, Worker
+from engine.worker import Worker
 
 CHUNK = 500
 """Rows changed by one act, and read at once: a long recovery holds up no commit for long."""
@@ -41,8 +43,14 @@ class Restored:
     taken_back: int = 0
 
 
-async def recover(store: SqliteStore) -> int:
-    """Put in doubt what an earlier process claimed; returns how many. Also notes that a backup was restored."""
+async def recover(store: CommittingStore) -> int:
+    """Put in doubt what an earlier process claimed; returns how many. Also notes that a backup was restored.
+
+    Where several processes share the store those that are gone are buried instead, here and by the sweeper.
+    """
+    if store.shared:
+        await store.attend()
+        return 0
     left = await store.read(lambda c: backlog.claimed_before(c, store.epoch))
     count = 0
     for chunk in _chunks(left):
@@ -53,7 +61,7 @@ async def recover(store: SqliteStore) -> int:
     return count
 
 
-async def restore(store: SqliteStore, worker: Worker, channel: Channel, destination: str | None = None) -> Restored:
+async def restore(store: Store, worker: Worker, channel: Channel, destination: str | None = None) -> Restored:
     """Let a channel's open deliveries, or those to one destination, flow again in their order.
 
     Call it with the channel's outlets in place and its source not yet started. Without `destination` it also holds
@@ -65,13 +73,16 @@ async def restore(store: SqliteStore, worker: Worker, channel: Channel, destinat
         if outlet is not None and destination in (None, spec.name):
             with _standing_still(outlet):
                 back += await _take_back(store, channel.name, spec.name)
-                doubtful += await _hold_in_doubt(store, channel.name, spec)
-                offered += await _offer(store, worker, channel.name, spec.name)
+                if not store.shared:
+                    doubtful += await _hold_in_doubt(store, channel.name, spec)
+                    offered += await _offer(store, worker, channel.name, spec.name)
+    if store.shared:
+        worker.broker.ring(channel.name)  # its lanes are taken like any that have work
     gone = 0 if destination else await hold_removed(store, channel)
     return Restored(offered, doubtful, gone, back)
 
 
-async def hold_removed(store: SqliteStore, channel: Channel) -> int:
+async def hold_removed(store: Store, channel: Channel) -> int:
     """Hold what waits for destinations that the channel no longer has; it flows again when they return."""
     held = 0
     for name in await store.read(lambda c: backlog.open_destinations(c, channel.name)):
@@ -80,7 +91,7 @@ async def hold_removed(store: SqliteStore, channel: Channel) -> int:
     return held
 
 
-async def _hold_flowing(store: SqliteStore, channel: str, destination: str) -> int:
+async def _hold_flowing(store: Store, channel: str, destination: str) -> int:
     """Chunk by chunk from the beginning of the lanes; what is held no longer flows, so every turn finds fewer."""
     held = 0
     while True:
@@ -90,12 +101,12 @@ async def _hold_flowing(store: SqliteStore, channel: str, destination: str) -> i
         held += len(await store.act(partial(acts.hold, numbers=numbers, reason=REMOVED)))
 
 
-async def _take_back(store: SqliteStore, channel: str, destination: str) -> int:
+async def _take_back(store: Store, channel: str, destination: str) -> int:
     held = await store.read(lambda c: backlog.in_state(c, channel, destination, DeliveryState.HELD, REMOVED))
     return await _in_chunks(store, held, acts.take_back)
 
 
-async def _hold_in_doubt(store: SqliteStore, channel: str, spec: DestinationSpec) -> int:
+async def _hold_in_doubt(store: Store, channel: str, spec: DestinationSpec) -> int:
     """By the policy `hold` a person decides what is in doubt; by `resend` and `ask` the worker goes on with it."""
     if spec.in_doubt != "hold":
         return 0
@@ -107,7 +118,7 @@ def _hold_one_chunk(t: Transaction, numbers: Sequence[int]) -> int:
     return len(acts.hold(t, numbers, IN_DOUBT))
 
 
-async def _offer(store: SqliteStore, worker: Worker, channel: str, destination: str) -> int:
+async def _offer(store: Store, worker: Worker, channel: str, destination: str) -> int:
     """Stream the open deliveries to the worker, which keeps of each lane what its memory allows."""
     count, after = 0, (b"", 0)
     while True:
@@ -133,7 +144,7 @@ def _standing_still(outlet: Outlet) -> Iterator[None]:
     outlet.unhold("restoring")
 
 
-async def _note_restored(store: SqliteStore) -> None:
+async def _note_restored(store: CommittingStore) -> None:
     """After a restore from a backup: an event in every organization's chain, once."""
     if await store.read(lambda c: c.execute(RESTORED).fetchone()) is None:
         return
@@ -149,7 +160,7 @@ async def _note_restored(store: SqliteStore) -> None:
     observe.event("backup_restored")
 
 
-async def _in_chunks(store: SqliteStore, numbers: Sequence[int], act: Callable[..., int]) -> int:
+async def _in_chunks(store: Store, numbers: Sequence[int], act: Callable[..., int]) -> int:
     changed = 0
     for chunk in _chunks(numbers):
         changed += await store.act(partial(act, numbers=chunk))

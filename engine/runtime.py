@@ -17,12 +17,13 @@ from typing import Any
 
 from engine import __version__, observe, registry
 from engine.applications import Applications
+from engine.broker import open_broker
 from engine.channels.checks import Known
 from engine.channels.faults import Fault
 from engine.channels.site import Changes, Site, diff, read_site
-from engine.clock import SystemClock
 from engine.control import SOCKET, ControlServer
 from engine.errors import Configuration, Conflict, InterlockError
+from engine.following import Following
 from engine.formats.hl7v2.conformance import Conformance
 from engine.live import Live
 from engine.model import show_id
@@ -32,7 +33,8 @@ from engine.recovery import recover
 from engine.settings import Settings
 from engine.status import report
 from engine.store import acts, standing
-from engine.store.sqlite import lock_folder, open_store
+from engine.store.opening import open_any
+from engine.store.sqlite import lock_folder
 from engine.store.standing import State
 from engine.sweeper import Sweeper
 from engine.web.app import HttpServer, build_app
@@ -54,6 +56,7 @@ class Runtime:
         self._changing = asyncio.Lock()  # one reload or one person's change of a channel at a time
         self._reloads: set[asyncio.Task[Any]] = set()
         self._ended = False
+        self._taking: set[asyncio.Task[None]] = set()
 
     @property
     def channels(self) -> dict[str, Any]:
@@ -68,9 +71,11 @@ class Runtime:
         """
         settings = self.settings
         self._lock = lock_folder(settings.data)
-        self.store = open_store(settings.data, settings.key, SystemClock(), asyncio.get_running_loop())
+        self.store = await open_any(settings.data, settings.store, settings.key, settings.role)
         await self._compose()
         await recover(self.store)
+        if settings.role in ("all", "worker"):
+            await self.broker.start(self._heard)
         self.live.states.update(await self.store.read(standing.channel_states))
         await self.reload()
         if self.site.faults and not self.live.channels:
@@ -99,11 +104,21 @@ class Runtime:
         self.ports = Ports(
             self.store, self.directory, tables, apply_maps, _NoLanes(), self.applications, self.conformance.check
         )
-        self.worker = Worker(self.ports, self.store, settings.memory_budget)
+        self.broker = open_broker(settings.broker)
+        self.worker = Worker(self.ports, self.broker, settings.memory_budget)
         self.worker.on_settled = self.applications.settled
         self.ports.lanes = self.worker
-        self.live = Live(self.ports, self.store, self.worker)
-        self.sweeper = Sweeper(self.store, self.worker, settings.disk_reserve)
+        self.live = Live(self.ports, self.store, self.worker, settings.role)
+        following = Following(self.store, self.live, self.reload)
+        self.sweeper = Sweeper(self.store, self.worker, settings.data, settings.disk_reserve, following.look)
+        self.store.on_expelled = self.worker.lose_all
+
+    def _heard(self, channel: str) -> None:
+        """A channel rang: somebody else's word, so only channels that run here are looked at."""
+        if channel in self.live.channels:
+            task = asyncio.get_running_loop().create_task(self.worker.take(channel))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
 
     async def reload(self) -> Changes:
         """Take the folder of channels as it is now, one channel at a time; a faulty one runs on as it was.
@@ -208,6 +223,8 @@ class Runtime:
         for name in ("control", "sweeper"):
             if hasattr(self, name):
                 yield name, getattr(self, name).stop
+        if hasattr(self, "broker"):
+            yield "broker", self.broker.stop
         yield "live", self._stop_live
         yield "conformance", self.conformance.close
         if hasattr(self, "http"):

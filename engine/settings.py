@@ -17,11 +17,12 @@ from typing import Any
 
 from engine.durations import read_size
 from engine.errors import Configuration
+from engine.ports import Role
 
 PREFIX = "INTERLOCK_"
 
 #: Variables that begin like settings and are not: the test suite reads them.
-NOT_SETTINGS = frozenset({"INTERLOCK_SHARED"})
+NOT_SETTINGS = frozenset({"INTERLOCK_SHARED", "INTERLOCK_TEST_POSTGRES", "INTERLOCK_TEST_REDIS"})
 
 
 def _text(text: str) -> str:
@@ -98,9 +99,11 @@ class Settings:
     channels: Path = _setting("channels", _path, "The folder of channels: one folder each, with channel.toml.")
     data: Path = _setting("data", _path, "The folder of the embedded store, its key and its lock.")
     http: str = _setting("127.0.0.1:8080", _address, "Where the pages and the HTTP API listen.")
-    store: str = _setting("", _text, "URL of the store; empty is SQLite in the data folder.")
-    broker: str = _setting("", _text, "URL of the broker (redis://...); empty is in process.")
-    role: str = _setting("all", _ROLE, "What this process does; `all` is a whole engine.")
+    store: str = _setting(
+        "", _text, "URL of the store (postgresql://...); empty is SQLite in the data folder.", secret=True
+    )
+    broker: str = _setting("", _text, "URL of the broker (redis://...); empty is in process.", secret=True)
+    role: Role = _setting("all", _ROLE, "What this process does; `all` is a whole engine.")
     key: str = _setting(
         "",
         _text,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from engine.live import Live
+from engine.outlet import Outlet
 from engine.ports import Running
-from engine.worker import Outlet, Worker
+from engine.worker import Worker
 
 
 def report(live: Live, worker: Worker) -> list[dict[str, Any]]:

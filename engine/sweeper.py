@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 from engine import observe
 from engine.errors import InterlockError
 from engine.ids import earliest
 from engine.model import Delivery, DeliveryState
+from engine.ports import Store
 from engine.recovery import REMOVED
 from engine.store import acts, backlog
 from engine.store.backlog import Sight
-from engine.store.sqlite import SqliteStore
 from engine.wiring import Channel
 from engine.worker import Worker
 
@@ -32,10 +34,14 @@ LOOKS_A_TURN = 20
 class Sweeper:
     """One task. `start` it after recovery; `stop` ends it at once."""
 
-    def __init__(self, store: SqliteStore, worker: Worker, disk_reserve: int) -> None:
+    def __init__(
+        self, store: Store, worker: Worker, folder: Path, disk_reserve: int, follow: Callable[[], Awaitable[None]]
+    ) -> None:
         self._store = store
         self._worker = worker
+        self._folder = folder
         self._reserve = disk_reserve
+        self._follow = follow  # what the other processes of the site decided
         self._cursor = backlog.BEGINNING
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -56,13 +62,22 @@ class Sweeper:
             self.check_room()
         except OSError as error:  # the disk did not say: what was known of it stands
             observe.event("disk_room_unknown", error=type(error).__name__)
+        if self._store.shared:
+            await self._attend()
         for _ in range(LOOKS_A_TURN):
             if self._stopping.is_set() or not await self.look():
                 break
 
+    async def _attend(self) -> None:
+        """Among other processes: show that this one lives, follow what they decided, take lanes that nobody carries."""
+        freed = await self._store.attend()
+        await self._follow()
+        for channel in {*freed, *(name for name, _ in self._worker.outlets)}:
+            await self._worker.take(channel)
+
     def check_room(self) -> None:
         """Say whether the disk has room; below the reserve nothing is accepted."""
-        room = shutil.disk_usage(self._store.folder).free >= self._reserve
+        room = shutil.disk_usage(self._folder).free >= self._reserve
         if room is not self._worker.ports.room:
             self._worker.ports.room = room
             observe.event("disk_room_returned" if room else "disk_nearly_full")
@@ -104,7 +119,12 @@ class Sweeper:
         ]
 
     def _is_forgotten(self, sight: Sight, now: int) -> bool:
-        """Due, and in a lane that the worker does not have in memory although its destination is at work."""
+        """Due, and in a lane that the worker does not have in memory although its destination is at work.
+
+        Where several processes share the store the lanes themselves say what is due.
+        """
+        if self._store.shared:
+            return False
         outlet = self._worker.outlets.get((sight.channel, sight.destination))
         return outlet is not None and _flows(sight) and sight.next_at <= now and sight.lane not in outlet.lanes
 

@@ -10,13 +10,11 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from engine.balance import Balance, quick_balance
 from engine.ids import time_of
-from engine.store.sqlite import DATABASE
-from engine.store.sqlite_connection import connect
+from engine.store.committing import CommittingStore
 
 PAUSE_FACTOR = 20
 """A count that took so long is taken again at the earliest after so many times as long."""
@@ -35,8 +33,8 @@ class Counted:
 class Tally:
     """Counts a store's rows, for whoever asks, no more often than it is worth."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / DATABASE
+    def __init__(self, store: CommittingStore) -> None:
+        self._store = store
         self._counting = asyncio.Lock()
         self._latest: Counted | None = None
         self._stands_until = 0.0
@@ -71,13 +69,9 @@ class Tally:
         ]
 
     def _count(self) -> Counted:
-        connection = connect(self._file, read_only=True)
-        try:
-            connection.execute("BEGIN")
+        with self._store.counting() as connection, connection.snapshot():
             rows = connection.execute(OLDEST).fetchall()
             return Counted(quick_balance(connection), {(c, d): time_of(number) for c, d, number in rows})
-        finally:
-            connection.close()
 
 
 def _plain(states: Mapping[Any, int]) -> dict[str, int]:

@@ -1,314 +1,59 @@
-"""The worker: lanes run in parallel, each in order, as many at a time as a destination has connections for.
+"""The worker: every outlet of the process, and what they share: memory, outcomes, and the lanes that come and go.
 
-Invariant: one delivery of a lane is outstanding; a lane that waits, fails or is blocked holds up no other lane; memory
-is bounded, for what does not fit is read from the store when its turn comes.
+Invariant: memory is bounded, for what does not fit is read from the store when its turn comes; where several processes
+share the store this one takes no more lanes than it can carry soon, so that the others find work, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from enum import Enum
-from typing import Protocol
+from functools import partial
 
 from engine import observe
-from engine.breaker import Breaker
 from engine.errors import StoreUnavailable
-from engine.lane import Lane, Memory, behind, stands_still
+from engine.lane import Lane, Memory, stands_still
 from engine.model import MICROSECONDS, Delivery, DeliveryState, Settlement
-from engine.pipeline import Carried, carry
-from engine.ports import Destination, Ports, Running
-from engine.wiring import DestinationSpec
+from engine.outlet import STORE_PAUSE_SECONDS, Outlet
+from engine.pipeline import Carried
+from engine.ports import Broker, Ports, Taken
+from engine.store import acts
 
-STORE_PAUSE_SECONDS = 1.0
-"""How long a lane waits when the store could not take its claim or its outcome."""
-DELIVERIES_A_TURN = 32
-"""After so many a lane gives its place to the next one."""
-REFILL = 500
-"""Deliveries read at once for a lane of which the store holds more."""
 MOST_QUEUED = 200_000
 """Deliveries queued in memory over all lanes; what is beyond is read from the store when its lane gets there."""
-IN_FLIGHT_FACTOR = 2
-"""Lanes at work for each connection: while one sends, another converts or commits."""
-
-
-class Unclaimed(Enum):
-    """Why a delivery was not claimed."""
-
-    GONE = "it changed hands"
-    LATER = "the store was not there"
-
-
-class Backlog(Protocol):
-    """What the worker asks of a store beside the path: the deliveries it did not keep in memory."""
-
-    async def open_of_lane(self, channel: str, destination: str, lane: bytes, after: int, most: int) -> list[Delivery]:
-        """Open deliveries of a lane with a higher number, in order."""
-        ...
-
-
-class Outlet:
-    """One destination of one channel at work: its lanes, its breaker, its connector."""
-
-    def __init__(self, running: Running, spec: DestinationSpec, destination: Destination, host: Worker) -> None:
-        self.running = running
-        self.spec = spec
-        self.destination = destination
-        self.breaker = Breaker()
-        self.lanes: dict[bytes, Lane] = {}
-        self._holds: set[str] = set()
-        self._host = host
-        self._ready: deque[Lane] = deque()
-        self._at_work = 0
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._most = spec.connections * IN_FLIGHT_FACTOR
-        self._rule = behind(running.channel.kind, spec)
-
-    @property
-    def paused(self) -> bool:
-        """True while anybody holds it: then no lane starts."""
-        return bool(self._holds)
-
-    def hold(self, who: str) -> None:
-        """Start no lane until `who` lets go: a person, a restore, the end of the process."""
-        self._holds.add(who)
-
-    def unhold(self, who: str) -> None:
-        """Let go; the outlet goes on when nobody else holds it."""
-        self._holds.discard(who)
-        self.pump()
-
-    def offer(self, delivery: Delivery) -> None:
-        """Queue a delivery in its lane (a merge: in both) and let the lane go on when it can."""
-        for key in _lanes_of(delivery):
-            lane = self.lane(key)
-            lane.add(delivery)
-            self.wake(lane)
-
-    def lane(self, key: bytes) -> Lane:
-        """The lane of that key; it exists while something of it needs memory."""
-        lane = self.lanes.get(key)
-        if lane is None:
-            lane = self.lanes[key] = Lane(key, self._rule, self._host.memory)
-        return lane
-
-    def wake(self, lane: Lane) -> None:
-        """Let a lane go on, now or when its turn comes."""
-        if lane.running or lane.timer or (not lane.queue and lane.later <= lane.seen):
-            return
-        lane.running = True
-        self._ready.append(lane)
-        self.pump()
-
-    def pump(self) -> None:
-        """Start as many ready lanes as may be at work."""
-        most = 1 if self.breaker.open else self._most
-        while self._ready and self._at_work < most and not self.paused and self.breaker.lets_pass():
-            self._at_work += 1
-            task = asyncio.get_running_loop().create_task(self._work(self._ready.popleft()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def drain(self) -> None:
-        """Stop starting lanes and wait for those at work."""
-        self.hold("draining")
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def forget_all(self) -> None:
-        """Let go of everything queued: the store has it."""
-        for lane in self.lanes.values():
-            lane.clear()
-        self.lanes.clear()
-        self._ready.clear()
-
-    async def _work(self, lane: Lane) -> None:
-        """Give a lane its turn; whatever it raises, the others go on and it tries again."""
-        try:
-            await self._turn(lane)
-        except Exception as error:
-            observe.lane_failed(self.running.channel.name, self.spec.name, error)
-            self._pause(lane, STORE_PAUSE_SECONDS)
-        finally:
-            self._at_work -= 1
-            lane.running = False
-            self._rest(lane)
-
-    async def _turn(self, lane: Lane) -> None:
-        """Carry a lane's deliveries, at most a turn's worth; what was settled is recorded whatever happens."""
-        previous: Carried | None = None
-        try:
-            for _ in range(DELIVERIES_A_TURN):
-                if self.paused or not self.breaker.lets_pass():
-                    break
-                delivery = lane.next() or await self._refill(lane)
-                if delivery is None or not self._alone(lane, delivery) or self._too_early(lane, delivery):
-                    break
-                carried = await self._carry(delivery)
-                await self._host.recorded(previous)  # its commit was not later than this claim's
-                previous = carried if isinstance(carried, Carried) else None
-                if not self._take_note(lane, delivery, carried):
-                    break
-        finally:
-            await self._host.recorded(previous)
-
-    async def _carry(self, delivery: Delivery) -> Carried | Unclaimed:
-        try:
-            carried = await carry(delivery, self.running, self.spec, self.destination, self._host.ports)
-            return carried or Unclaimed.GONE
-        except StoreUnavailable as error:
-            observe.failed("claim_failed", error, channel=delivery.channel, destination=delivery.destination)
-            return Unclaimed.LATER
-
-    def _take_note(self, lane: Lane, delivery: Delivery, carried: Carried | Unclaimed) -> bool:
-        """Apply what became of a delivery to its lane; True when the lane may go on at once."""
-        if isinstance(carried, Unclaimed):
-            return self._not_claimed(lane, delivery, carried)
-        settlement = carried.settlement
-        if carried.attempt is not None:
-            self._judge_reach(settlement.outcome.unreachable)
-            delivery.tries, delivery.attempt = carried.attempt.number, carried.attempt.id
-        delivery.state, delivery.attempts = settlement.state, settlement.attempts
-        self._host.settled(delivery, settlement)
-        if settlement.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT):
-            delivery.next_at = settlement.next_at
-            self._sleep(lane, delivery, settlement.next_at - settlement.at)
-            return False
-        self._leave(delivery, stands_still(settlement.state))
-        return True
-
-    def _not_claimed(self, lane: Lane, delivery: Delivery, why: Unclaimed) -> bool:
-        """Try again when the store is back; what changed hands is nobody's business here."""
-        if why is Unclaimed.LATER:
-            self._pause(lane, STORE_PAUSE_SECONDS)
-            return False
-        self._leave(delivery, blocks=False)
-        return True
-
-    def _leave(self, delivery: Delivery, blocks: bool) -> None:
-        lanes = [self.lane(key) for key in _lanes_of(delivery)]
-        for lane in lanes:
-            lane.leave(delivery.id)
-        for lane in lanes:
-            if blocks:
-                lane.block(delivery)
-            self.wake(lane)
-
-    def _alone(self, lane: Lane, delivery: Delivery) -> bool:
-        """A merge goes out from its first lane, when it heads both and the other has nothing under way."""
-        if not delivery.barrier:
-            return True
-        if lane.key != delivery.lane:
-            return False
-        other = self.lane(delivery.barrier)
-        head = other.next()
-        return head is not None and head.id == delivery.id and not other.running
-
-    async def _refill(self, lane: Lane) -> Delivery | None:
-        """Read what the store alone holds of a lane."""
-        if not lane.reads_on:
-            return None
-        until = lane.later  # what is offered while we read stands behind it
-        channel, destination = self.running.channel.name, self.spec.name
-        try:
-            found = await self._host.backlog.open_of_lane(channel, destination, lane.key, lane.seen, REFILL)
-        except StoreUnavailable as error:
-            observe.failed("backlog_not_read", error, channel=channel, destination=destination)
-            self._pause(lane, STORE_PAUSE_SECONDS)
-            return None
-        for delivery in found:
-            if stands_still(delivery.state):
-                lane.block(delivery)
-            else:
-                lane.append(delivery)
-            if delivery.barrier:
-                self._tell_other_lane(lane, delivery)
-        lane.seen = found[-1].seq if len(found) == REFILL else max(lane.seen, until)
-        return lane.next()
-
-    def _tell_other_lane(self, lane: Lane, merge: Delivery) -> None:
-        """A merge that was read from the store waits in its other lane, too, behind what that lane has to read."""
-        other = self.lane(merge.barrier if lane.key == merge.lane else merge.lane)
-        if merge.seq > other.seen:
-            other.later = max(other.later, merge.seq)
-        self.wake(other)
-
-    def _sleep(self, lane: Lane, delivery: Delivery, wait: int) -> None:
-        """Let the lane wait so many microseconds; a clock that is set back meanwhile changes nothing."""
-        if wait > 0:
-            self._pause(lane, wait / MICROSECONDS, delivery)
-        else:
-            delivery.next_at = 0
-
-    def _pause(self, lane: Lane, seconds: float, delivery: Delivery | None = None) -> None:
-        lane.timer = True
-        asyncio.get_running_loop().call_later(seconds, self._slept, lane, delivery)
-
-    def _too_early(self, lane: Lane, delivery: Delivery) -> bool:
-        """After a restart a lane waits for the time that the store has kept, at most the policy's cap."""
-        if delivery.next_at:
-            left = delivery.next_at - self._host.ports.store.now()
-            self._sleep(lane, delivery, min(left, self.spec.retry.cap))
-        return lane.timer
-
-    def _slept(self, lane: Lane, delivery: Delivery | None) -> None:
-        lane.timer = False
-        if delivery is not None:
-            delivery.next_at = 0
-        self.wake(lane)
-
-    def _rest(self, lane: Lane) -> None:
-        """A lane has stopped: queue it again when it can go on, else let go of it; start the next."""
-        head = lane.next()
-        if lane.empty:
-            self.lanes.pop(lane.key, None)
-        elif head is not None and head.barrier and lane.key != head.lane:
-            self.wake(self.lane(head.lane))
-        elif not lane.timer and (lane.reads_on if head is None else self._alone(lane, head)):
-            lane.running = True
-            self._ready.append(lane)
-        self.pump()
-
-    def _judge_reach(self, unreachable: bool) -> None:
-        if unreachable:
-            self._unreachable()
-        elif self.breaker.reached():
-            observe.event("destination_reached", channel=self.running.channel.name, destination=self.spec.name)
-            self.pump()
-
-    def _unreachable(self) -> None:
-        pause = self.breaker.failed(self._host.ports.store.now())
-        if pause is None:
-            return
-        if self.breaker.failures == 1:
-            observe.event(
-                "destination_unreachable", channel=self.running.channel.name, destination=self.spec.name, seconds=pause
-            )
-        asyncio.get_running_loop().call_later(pause, self._probe)
-
-    def _probe(self) -> None:
-        if self.breaker.open:
-            self.breaker.probe()
-            self.pump()
+LANES_AT_ONCE = 64
+"""Lanes that are taken together from a store that several processes share."""
+LANES_HELD = 2 * LANES_AT_ONCE
+"""With so many lanes of a channel a process takes no more."""
+NOT_HERE_SECONDS = 5
+"""A lane whose destination does not run here is left to others for so long."""
 
 
 class Worker:
-    """Every outlet of the process, and what they share: ports, memory, and who waits for an outcome."""
+    """Every outlet of the process, and what they share."""
 
-    def __init__(self, ports: Ports, backlog: Backlog, memory_bytes: int) -> None:
+    def __init__(self, ports: Ports, broker: Broker, memory_bytes: int) -> None:
         self.ports = ports
-        self.backlog = backlog
+        self.broker = broker
         self.outlets: dict[tuple[str, str], Outlet] = {}
         self.on_settled: Callable[[Delivery, Settlement], None] = lambda delivery, settlement: None
         self.ending = False
         self.memory = Memory(MOST_QUEUED, memory_bytes)
+        self._taking: dict[str, bool] = {}  # channels whose lanes are being taken; True: and once more after that
+        self._more: set[str] = set()  # channels that have more lanes than were taken
 
     def offer(self, delivery: Delivery) -> None:
         """Queue a delivery at its outlet. Where its channel does not run the store has it: a start offers it again."""
+        if not delivery.turn:
+            self.broker.ring(delivery.channel)
+            return
         outlet = self.outlets.get((delivery.channel, delivery.destination))
         if outlet is not None:
             outlet.offer(delivery)
+        elif self.ports.store.shared:
+            self._give_back(delivery.organization, delivery.channel, delivery.destination, delivery.lane, delivery.turn)
+
+    # outcomes
 
     def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Tell whoever waits for this delivery's outcome."""
@@ -336,12 +81,17 @@ class Worker:
             return store.settle(carried.attempt, settlement)
         return store.put_aside(carried.delivery, settlement.state, settlement.reason)
 
+    # what was changed beside the path
+
     def release(self, delivery: Delivery) -> None:
         """A person replayed, skipped or ended a delivery that blocked its lane: let the lane go on."""
         outlet = self.outlets.get((delivery.channel, delivery.destination))
+        if self.ports.store.shared:
+            self._reconsider(outlet, delivery)
+            return
         if outlet is None:
             return
-        for key in _lanes_of(delivery):
+        for key in delivery.lanes:
             lane = outlet.lane(key)
             lane.release(delivery.id)
             lane.leave(delivery.id)
@@ -355,7 +105,7 @@ class Worker:
         if outlet is None:
             return
         if stands_still(delivery.state):
-            for key in _lanes_of(delivery):
+            for key in delivery.lanes:
                 outlet.lane(key).block(delivery)
         else:
             self.offer(delivery)
@@ -371,19 +121,125 @@ class Worker:
     def put_aside(self, delivery: Delivery) -> None:
         """The sweeper or a policy held a waiting delivery or let it die: it leaves its queue and blocks its lane."""
         outlet = self.outlets.get((delivery.channel, delivery.destination))
+        if self.ports.store.shared:
+            self._reconsider(outlet, delivery)
+            return
         if outlet is None:
             return
-        for key in _lanes_of(delivery):
+        for key in delivery.lanes:
             lane = outlet.lane(key)
             lane.leave(delivery.id)
             lane.block(delivery)
             outlet.wake(lane)
 
+    def _reconsider(self, outlet: Outlet | None, delivery: Delivery) -> None:
+        if outlet is not None:
+            outlet.reconsider(delivery)
+        self.broker.ring(delivery.channel)
+
+    # lanes of a store that several processes share
+
+    async def take(self, channel: str) -> None:
+        """Take lanes of a channel that nobody carries, as long as this process can carry more."""
+        if channel in self._taking:
+            self._taking[channel] = True
+            return
+        self._taking[channel] = True
+        try:
+            while self._taking[channel] and not self.ending:
+                self._taking[channel] = False
+                await self._take(channel)
+        except StoreUnavailable as error:  # the sweeper comes by
+            observe.failed("lanes_not_taken", error, channel=channel)
+        finally:
+            del self._taking[channel]
+
+    async def _take(self, channel: str) -> None:
+        while self._has_room(channel) and not self.ending:
+            taken = await self.ports.store.take(channel, LANES_AT_ONCE)
+            await self._hold_doubtful(taken)
+            for one in taken:
+                self._take_up(one)
+            if len(taken) < LANES_AT_ONCE:
+                self._more.discard(channel)
+                return
+        self._more.add(channel)
+
+    def _has_room(self, channel: str) -> bool:
+        outlets = [outlet for (name, _), outlet in self.outlets.items() if name == channel]
+        held = sum(len(outlet.lanes) for outlet in outlets)
+        return bool(outlets) and held < LANES_HELD and self.memory.places_left > 0
+
+    def _take_up(self, taken: Taken) -> None:
+        outlet = self.outlets.get((taken.channel, taken.destination))
+        if outlet is not None:
+            outlet.take_up(taken)
+        else:
+            owner = taken.deliveries[0].organization if taken.deliveries else ""
+            self._give_back(owner, taken.channel, taken.destination, taken.lane, taken.turn, NOT_HERE_SECONDS)
+
+    async def _hold_doubtful(self, lanes: list[Taken]) -> None:
+        """By the policy `hold` a person decides what a process that is gone left in doubt."""
+        doubtful = {
+            delivery.id: delivery
+            for lane in lanes
+            for delivery in lane.deliveries
+            if delivery.state is DeliveryState.IN_DOUBT and self._holds_doubt(delivery)
+        }
+        if doubtful:
+            await self.ports.store.act(partial(acts.hold, numbers=tuple(doubtful), reason="in_doubt"))
+            for lane in lanes:
+                for delivery in lane.deliveries:
+                    if delivery.id in doubtful:
+                        delivery.state = DeliveryState.HELD
+
+    def _holds_doubt(self, delivery: Delivery) -> bool:
+        outlet = self.outlets.get((delivery.channel, delivery.destination))
+        return outlet is not None and outlet.spec.in_doubt == "hold"
+
+    def let_go(self, outlet: Outlet, lane: Lane, due: int | None) -> None:
+        """Give a lane back to all processes; when that fails, again until it does not."""
+        channel = outlet.running.channel
+        values = (channel.owner, channel.name, outlet.spec.name, lane.key, lane.turn, lane.known, due)
+        future = self.ports.store.release(*values)
+        future.add_done_callback(partial(self._let_go_done, outlet, lane, due))
+        if due is not None and not self.ending:
+            wait = max(0.0, (due - self.ports.store.now()) / MICROSECONDS)
+            asyncio.get_running_loop().call_later(wait, self.broker.ring, channel.name)
+
+    def _let_go_done(self, outlet: Outlet, lane: Lane, due: int | None, released: asyncio.Future[list[str]]) -> None:
+        if released.cancelled():
+            return
+        error = released.exception()
+        if error is not None:
+            observe.event("lane_not_released", channel=outlet.running.channel.name, error=type(error).__name__)
+            if not self.ending:
+                asyncio.get_running_loop().call_later(STORE_PAUSE_SECONDS, self.let_go, outlet, lane, due)
+            return
+        if outlet.letting_go.get(lane.key) == lane.turn:
+            del outlet.letting_go[lane.key]
+        for channel in released.result():
+            self.broker.ring(channel)
+        name = outlet.running.channel.name
+        if name in self._more and len(outlet.lanes) < LANES_AT_ONCE:
+            self._more.discard(name)
+            self.broker.ring(name)
+
+    def _give_back(
+        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seconds: int = 0
+    ) -> None:
+        due = self.ports.store.now() + seconds * MICROSECONDS
+        self.ports.store.release(organization, channel, destination, lane, turn, 0, due)
+
+    def lose_all(self) -> None:
+        """Other processes have taken over every lane of this one: begin with none, and take what is free."""
+        observe.event("lanes_lost")
+        for outlet in self.outlets.values():
+            outlet.lose_all()
+        for channel in {name for name, _ in self.outlets}:
+            self.broker.ring(channel)
+
     async def drain(self) -> None:
         """Stop every outlet and wait for what is under way."""
         self.ending = True
         await asyncio.gather(*(outlet.drain() for outlet in self.outlets.values()))
-
-
-def _lanes_of(delivery: Delivery) -> tuple[bytes, ...]:
-    return (delivery.lane, delivery.barrier) if delivery.barrier else (delivery.lane,)

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from engine.applications import Applications
+from engine.broker.local import LocalBroker
 from engine.clock import SystemClock
 from engine.connectors.memory import MemoryDestination
 from engine.formats.hl7v2 import Hl7v2
 from engine.intake import take
 from engine.model import Answer, Arrival, Finding
 from engine.organizations.directory import SiteDirectory
+from engine.outlet import Outlet
 from engine.ports import Ports, Running
 from engine.store.sqlite import SqliteStore, open_store
 from engine.wiring import Channel, DestinationSpec, Retry, SourceSpec
-from engine.worker import Outlet, Worker
+from engine.worker import Worker
 
 
 def oru(control: str = "C1", patient: str = "P1", value: str = "13.9", order: str = "", **more: str) -> bytes:
@@ -129,7 +131,7 @@ async def path(
         return parsed, (), {}
 
     ports = Ports(store, directory, NoTables(), no_maps, None, Applications(store), nothing_found)  # type: ignore[arg-type]
-    worker = Worker(ports, store, 1 << 20)
+    worker = Worker(ports, LocalBroker(), 1 << 20)
     ports.lanes = worker
     worker.on_settled = ports.applications.settled  # type: ignore[attr-defined]
     made = {}

@@ -63,8 +63,9 @@ class Database:
         """Forget every row; the schema stays."""
         names = run(
             self.owner,
-            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'interlock'"
-            " AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'schema_version'",
+            "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE n.nspname = 'interlock' AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+            " AND c.relname <> 'schema_version'",
         )
         run(self.owner, "TRUNCATE " + ", ".join(f"interlock.{row[0]}" for row in names))
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from engine.cli.app import build
-from engine.cli.output import show_error
+from engine.cli.output import print_json, show_error
 from engine.errors import Configuration, InterlockError, NotFound
 
 #: Errors that say "wrong use" rather than "no".
@@ -31,3 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
             NotFound(text, code="file", advice="Name another one, or mend its rights."), as_json="--json" in words
         )
         raise SystemExit(1) from None
+    except SystemExit as ended:
+        if "--json" in words:
+            _tell_misuse(ended)
+        raise
+
+
+def _tell_misuse(ended: SystemExit) -> None:
+    """What the command line's parser has refused beside the answer is the answer itself where JSON was asked for."""
+    fault: Any = ended.__context__  # the parser's errors have no class that every version of it shares
+    if not hasattr(fault, "format_message"):
+        return
+    command = getattr(getattr(fault, "ctx", None), "command_path", "interlock")
+    advice = f"`{command} --help` shows how to call it."
+    print_json({"error": {"code": "usage", "text": fault.format_message(), "where": "", "advice": advice}})

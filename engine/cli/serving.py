@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.options import Channels, Data, Json, comes_later, settings
+from engine.cli.options import Channels, Data, Json, settings
 from engine.cli.output import examples, print_json, print_json_line, say, warn
 from engine.errors import Configuration
 
@@ -79,7 +79,6 @@ def serve(
         log_level=log_level,
         log_format=log_format,
     )
-    _refuse_what_comes_later(chosen)
     _warn_of_strays()
     if strict:
         _refuse_faults(chosen)
@@ -151,15 +150,6 @@ def _say_ready(runtime: Runtime, faults: list[Fault], json: bool) -> None:
     noun = "channel" if len(report) == 1 else "channels"
     say(f"interlock {__version__} ready: {runtime.http.url}, {len(report)} {noun}{left_out}")
     sys.stdout.flush()
-
-
-def _refuse_what_comes_later(chosen: Settings) -> None:
-    if chosen.store and chosen.store != f"sqlite:{chosen.data / 'interlock.db'}":
-        raise comes_later("a store other than SQLite in the data folder", "Leave out --store and INTERLOCK_STORE.")
-    if chosen.broker:
-        raise comes_later("a broker", "Leave out --broker and INTERLOCK_BROKER: one process needs none.")
-    if chosen.role != "all":
-        raise comes_later("a process with one role", "Leave out --role and INTERLOCK_ROLE.")
 
 
 def _warn_of_strays() -> None:

@@ -1,7 +1,7 @@
 """FHIR servers as destinations, and the `http` source in FHIR's words.
 
-A Bundle counts as taken only when every entry of the answer says so. What went wrong is told by the codes of the issue
-(FHIR's closed list), never by its diagnostics, which may hold a patient's data.
+A Bundle counts as taken only when the server's own Bundle says so of every entry. What went wrong is told by the codes
+of the issue (FHIR's closed list), never by its diagnostics, which may hold a patient's data.
 """
 
 from __future__ import annotations
@@ -38,10 +38,7 @@ _ANSWERS = frozenset({"transaction-response", "batch-response"})
 #: Above so many resources a delivery in doubt is not asked for: it would take longer than a person.
 _MOST_ASKED = 50
 #: How our own conversions begin: to read no further saves most of what a delivery costs.
-_PLAIN_BUNDLES = (
-    b'{"resourceType":"Bundle","type":"transaction"',
-    b'{"resourceType":"Bundle","type":"batch"',
-)
+_PLAIN_BUNDLES = {b'{"resourceType":"Bundle","type":"%s"' % kind.encode(): kind for kind in ("transaction", "batch")}
 
 
 def destination(channel: str, spec: DestinationSpec) -> Destination:
@@ -59,16 +56,17 @@ class FhirDestination:
 
     async def deliver(self, payload: bytes, sending: Sending) -> Outcome:
         """One request; every entry of a Bundle's answer is judged."""
-        if payload.startswith(_PLAIN_BUNDLES):
+        if kind := _plain_kind(payload):
             reply = await self._caller.post(payload, sending, JSON)
         else:
             resource = read_object(payload)
+            kind = _kind(resource or {})
             place = _place(resource) if resource is not None else None
             if place is None:
                 detail = "the payload is not a FHIR resource in JSON; check `convert`"
                 return Outcome("not_fhir", Weight.PERMANENT, detail=detail)
             reply = await self._caller.call(place[0], self._url(place[1]), JSON, payload, sending)
-        return reply if isinstance(reply, Outcome) else self._judge(payload, reply)
+        return reply if isinstance(reply, Outcome) else self._judge(payload, kind, reply)
 
     async def ask(self, payload: bytes, sending: Sending) -> Outcome | None:
         """Read back every resource that was PUT by its id and compare it with what was sent.
@@ -105,28 +103,36 @@ class FhirDestination:
     def _url(self, place: str) -> str:
         return (self._base + place or "/") + self._query
 
-    def _judge(self, payload: bytes, reply: Reply) -> Outcome:
+    def _judge(self, payload: bytes, kind: str, reply: Reply) -> Outcome:
         """The status first, then what the body says beyond it. A positive status alone says "commit", not more."""
         outcome = self._caller.judge(reply)
         if outcome.code == "html_page":
             return outcome
-        if reply.body in {b"", b"{}"}:
-            return replace(outcome, level="commit")
-        body = read_object(reply.body)
+        body = read_object(reply.body or b"{}")
         if not outcome.taken:
             return _with_issue(outcome, body or {})
         if body is None:
             detail = "a positive status, but the body is not a JSON object"
             return Outcome("answer_unreadable", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
-        kind = body.get("resourceType")
-        if kind == "OperationOutcome":
-            return _judge_issues(outcome, body)
-        entries = body.get("entry") if kind == "Bundle" and body.get("type") in _ANSWERS else None
-        answered: list[Any] = entries if isinstance(entries, list) else []
-        judged = self._judge_entries(outcome, answered)
-        if judged.taken and payload.startswith(_PLAIN_BUNDLES) and len(answered) != _sent(payload, answered):
-            detail = "a positive status, but the answer does not name every entry that was sent"
-            return Outcome("answer_incomplete", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
+        if body.get("resourceType") == "OperationOutcome" and (issue := _issue(body)):
+            return _refuse_for(issue, outcome)
+        if kind:
+            return self._judge_bundle(payload, kind, body, outcome, reply.status)
+        return outcome if body else replace(outcome, level="commit")
+
+    def _judge_bundle(self, payload: bytes, kind: str, body: dict[str, Any], outcome: Outcome, status: int) -> Outcome:
+        """A transaction or batch is taken when the server's Bundle says so for every entry.
+
+        Without that Bundle only "202 Accepted", or a status that the channel itself calls taken, says that it is kept.
+        """
+        given = str(body.get("type")) if body.get("resourceType") == "Bundle" else ""
+        entries = body.get("entry", []) if given in _ANSWERS else None
+        if not isinstance(entries, list):
+            promised = status == 202 or self._caller.declares(status)
+            return replace(outcome, level="commit") if promised else _incomplete(outcome)
+        judged = self._judge_entries(outcome, entries)
+        if judged.taken and (given != f"{kind}-response" or len(entries) != _sent(payload, entries)):
+            return _incomplete(outcome)
         return judged
 
     def _judge_entries(self, outcome: Outcome, entries: list[Any]) -> Outcome:
@@ -152,6 +158,17 @@ class FhirDestination:
             return None
         refusal = Outcome(f"HTTP {text}", weight, answer=answer, detail=f"entry {number} of the Bundle was refused")
         return _with_issue(refusal, response.get("outcome"))
+
+
+def _plain_kind(payload: bytes) -> str:
+    """ "transaction" or "batch" where the first bytes say so, else ""."""
+    return next((kind for beginning, kind in _PLAIN_BUNDLES.items() if payload.startswith(beginning)), "")
+
+
+def _kind(resource: dict[str, Any]) -> str:
+    """ "transaction" or "batch" for what is answered entry by entry, else ""."""
+    kind = resource.get("type") if resource.get("resourceType") == "Bundle" else ""
+    return str(kind) if kind in _PLAIN_BUNDLES.values() else ""
 
 
 def _sent(payload: bytes, answered: list[Any]) -> int:
@@ -188,7 +205,7 @@ def _place(resource: dict[str, Any]) -> tuple[str, str] | None:
     kind, key = resource.get("resourceType"), resource.get("id")
     if not _is_type(kind):
         return None
-    if kind == "Bundle" and resource.get("type") in {"transaction", "batch"}:
+    if _kind(resource):
         return "POST", ""
     if kind == "Bundle" and resource.get("type") == "message":
         return "POST", "/$process-message"
@@ -246,10 +263,14 @@ def _with_issue(refusal: Outcome, resource: Any) -> Outcome:
     return replace(refusal, code=f"{refusal.code} {issue}")
 
 
-def _judge_issues(outcome: Outcome, resource: dict[str, Any]) -> Outcome:
+def _refuse_for(issue: str, outcome: Outcome) -> Outcome:
     """A positive status with an OperationOutcome that says error is not taken."""
-    if not (issue := _issue(resource)):
-        return outcome
     weight = Weight.TRANSIENT if issue in _TRANSIENT_ISSUES else Weight.PERMANENT
     detail = "a positive status with an OperationOutcome of severity error"
     return Outcome(f"{outcome.code} {issue}", weight, answer=outcome.answer, detail=detail)
+
+
+def _incomplete(outcome: Outcome) -> Outcome:
+    """A positive status and nothing that proves it of every entry."""
+    detail = "a positive status, but the answer does not name every entry that was sent"
+    return Outcome("answer_incomplete", Weight.AMBIGUOUS, answer=outcome.answer, detail=detail)

@@ -126,6 +126,10 @@ class Caller:
         """The class of a status, the channel's own table first; None for taken."""
         return self._overrides[status] if status in self._overrides else weight_of(status)
 
+    def declares(self, status: int) -> bool:
+        """True for a status that the channel's own table has: a person vouches for what it means."""
+        return status in self._overrides
+
     def wait(self, reply: Reply) -> int:
         """Microseconds that the answer's Retry-After asks for."""
         value = reply.headers.get(b"retry-after")

@@ -21,6 +21,7 @@ from engine.failpoints import failpoint
 _HEAD_LIMIT_BYTES = 16 * 1024
 _LINGER_SECONDS = 1.0
 _USER_TIMEOUT_SECONDS = 30.0
+_HANDSHAKE_SECONDS = 10.0  # a connection is counted only after its TLS handshake
 _LINGER_BYTES = 1 << 20
 _KEPT_HEADERS = frozenset({
     b"authorization", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin",
@@ -93,7 +94,15 @@ class Server:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Listen; gives the real port. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: _Connection(self), host, port, ssl=tls, backlog=256)
+        self._listener = await loop.create_server(
+            lambda: _Connection(self),
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
+            ssl_shutdown_timeout=_LINGER_SECONDS if tls else None,
+            backlog=256,
+        )
         return int(self._listener.sockets[0].getsockname()[1])
 
     async def stop(self, grace: float) -> None:

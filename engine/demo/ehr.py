@@ -23,9 +23,8 @@ _REASONS = {200: b"OK", 201: b"Created", 400: b"Bad Request", 404: b"Not Found",
 class Ehr:
     """What both have in common: a listener that can go down and come back on the same port."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.port = 0
+    def __init__(self, name: str, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.name, self.host, self.port = name, host, port
         self.up = False
         self.transports: set[asyncio.Transport] = set()
         self._server: asyncio.Server | None = None
@@ -33,7 +32,7 @@ class Ehr:
     async def start(self) -> int:
         """Listen; after an outage on the same port. Returns the port."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: self._protocol(), "127.0.0.1", self.port)
+        self._server = await loop.create_server(lambda: self._protocol(), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
         self.up = True
         return self.port
@@ -76,8 +75,8 @@ class _Connection(asyncio.Protocol):
 class MllpEhr(Ehr):
     """Takes every frame, answers AA, and remembers control ids in the order of arrival."""
 
-    def __init__(self, name: str = "MLLP EHR") -> None:
-        super().__init__(name)
+    def __init__(self, name: str = "MLLP EHR", host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(name, host, port)
         self.arrived: list[str] = []
 
     def counts(self) -> Counter[str]:
@@ -111,8 +110,8 @@ class _MllpConnection(_Connection):
 class FhirEhr(Ehr):
     """A FHIR server in memory: transactions, PUT and GET by type and id, a CapabilityStatement."""
 
-    def __init__(self, name: str = "FHIR EHR") -> None:
-        super().__init__(name)
+    def __init__(self, name: str = "FHIR EHR", host: str = "127.0.0.1", port: int = 0) -> None:
+        super().__init__(name, host, port)
         self.resources: dict[str, dict[str, Any]] = {}
         self.versions: Counter[str] = Counter()
         self.transactions = 0

@@ -163,10 +163,21 @@ def sample(control_id: str) -> bytes:
 
 
 class Laboratory:
-    """Sends results over its connections and keeps every answer."""
+    """Sends results over its connections and keeps every answer.
 
-    def __init__(self, port: int, host: str = "127.0.0.1", connections: int = 4, pause: float = 0.0) -> None:
+    With `again_after`, in seconds, it sends a message that was not answered again until it is, as a real one does.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        host: str = "127.0.0.1",
+        connections: int = 4,
+        pause: float = 0.0,
+        again_after: float | None = None,
+    ) -> None:
         self.host, self.port, self.connections, self.pause = host, port, connections, pause
+        self.again_after = again_after
         self.answers: list[Answered] = []
 
     async def send(self, messages: Sequence[Result]) -> list[Answered]:
@@ -185,11 +196,24 @@ class Laboratory:
         line = _Line(self.host, self.port)
         try:
             for message in messages:
-                answer = await asyncio.wait_for(line.exchange(message.payload), ANSWER_SECONDS)
+                answer = await self._exchange(line, message.payload)
                 self.answers.append(Answered(message, _code(answer, message.control_id)))
                 await asyncio.sleep(self.pause)
         finally:
             line.close()
+
+    async def _exchange(self, line: _Line, payload: bytes) -> bytes:
+        while True:
+            try:
+                answer = await asyncio.wait_for(line.exchange(payload), ANSWER_SECONDS)
+            except OSError:  # also that nothing came in time, or that the name is not known yet
+                if self.again_after is None:
+                    raise
+                line.close()  # an answer that comes late must not be taken for the next one's
+                answer = b""
+            if answer or self.again_after is None:
+                return answer
+            await asyncio.sleep(self.again_after)
 
 
 class _Line:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from engine.errors import NotFound, UnsafeStore
 from engine.large import LARGE_BYTES, beside
 from engine.model import Attempt, Delivery, DeliveryState, Finding, Kept, Receipt, Settlement
-from engine.ports import Clock, NewIds
+from engine.ports import Clock, NewIds, Taken
 from engine.store import backlog, sealing
 from engine.store.carrying import claim, put_aside, settle
 from engine.store.connection import Connection
@@ -50,9 +51,13 @@ class CommittingStore:
         self._keyring = keyring
         self._ledger = ledger
         self.ids = ids
+        self.on_expelled: Callable[[], None] = lambda: None  # other processes have taken over what this one had
         self._preparing = Preparing(keyring, ids, loop)
         self._commits = GroupCommit(ledger.apply, loop)
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="interlock-reader")
+
+    shared = False
+    """True when other processes work on the store, too."""
 
     @property
     def epoch(self) -> int:
@@ -142,6 +147,28 @@ class CommittingStore:
         row = await self.read(lambda c: c.execute(query, (delivery.attempt,)).fetchone())
         return int(row[0]), str(row[1]), str(row[2])
 
+    # lanes, which here are all this process's own
+
+    async def take(self, channel: str, most: int) -> list[Taken]:
+        """Own lanes of a channel that are due and that nobody owns."""
+        return []
+
+    async def attend(self) -> list[str]:
+        """Show that this process lives, and take over from those that do not: there are no others."""
+        return []
+
+    async def take_lane(self, channel: str, destination: str, lane: bytes) -> Taken | None:
+        """Own this lane; None while another process does."""
+        return None
+
+    def release(
+        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None
+    ) -> asyncio.Future[list[str]]:
+        """Let go of a lane."""
+        done: asyncio.Future[list[str]] = self._loop.create_future()
+        done.set_result([])
+        return done
+
     # keys
 
     async def know(self, organization: str) -> None:
@@ -159,6 +186,14 @@ class CommittingStore:
     def organizations(self) -> tuple[str, ...]:
         """Every organization that has keys here."""
         return tuple(self._keyring)
+
+    def counting(self) -> AbstractContextManager[Connection]:
+        """A connection of one's own for a long read, to be used in a thread of one's own."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Commit what is waiting, and let go of everything."""
+        raise NotImplementedError
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         raise NotImplementedError

@@ -48,6 +48,15 @@ class SqliteStore(CommittingStore):
         ids = Ids(clock, WRITER, _largest_id(connection))
         super().__init__(ledger, clock, ids, master, read_keys(connection, master), loop)
 
+    @contextmanager
+    def counting(self) -> Iterator[Connection]:
+        """A connection of one's own for a long read, to be used in a thread of one's own."""
+        connection = connect(self.folder / DATABASE, read_only=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Commit what is waiting, fold the log into the database, release the folder."""
         self._commits.close()

@@ -23,7 +23,7 @@ Served = Probed
 
 def routes(runtime: Served) -> list[Route]:
     """Every route there is. Those in `access.OPEN` need no token, all others do."""
-    tally = Tally(runtime.store.folder)
+    tally = Tally(runtime.store)
     probes, messages = Probes(runtime, tally), Messages(runtime.store)
     described: dict[str, Any] = document()
 

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,10 +25,9 @@ from engine import observe
 from engine.errors import Configuration, Conflict, InterlockError, NotFound, StoreUnavailable
 from engine.web.access import BearerToken, read_digest
 from engine.web.api import Served, routes
+from engine.web.bounds import Crowd, Limits
 
-KEEP_ALIVE_SECONDS = 15
 STOP_SECONDS = 5
-MOST_CONNECTIONS = 200
 _STATUS: tuple[tuple[type[InterlockError], int], ...] = (
     (NotFound, 404),
     (Conflict, 409),
@@ -69,6 +68,8 @@ class Unforeseen:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            return  # nobody is there any more to be answered
         except Exception as error:
             observe.event("request_failed", error=type(error).__name__, where=_place(error))
             if not begun:
@@ -78,20 +79,20 @@ class Unforeseen:
 class HttpServer:
     """Serves an application on one address. `port` is the real one, also where 0 was asked for."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, limits: Limits | None = None) -> None:
+        crowd = Crowd(limits or Limits())
         self.host, self.port = host.strip("[]"), port
         logging.getLogger("uvicorn").handlers[:] = [logging.NullHandler()]  # its lines may quote a request
         logging.getLogger("uvicorn").propagate = False
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=crowd.protocol,  # type: ignore[arg-type]  # it is called, and a function can be
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_keep_alive=int(crowd.limits.idle_seconds) + 1,  # `crowd` is the first to close
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         self._server = _Server(config)

@@ -16,7 +16,7 @@ from engine.errors import Configuration, NotFound
 from engine.model import read_id
 from engine.search import search
 from engine.search_terms import TERMS, read_terms
-from engine.store.sqlite import SqliteStore
+from engine.store.committing import CommittingStore
 from engine.trace import trace
 
 MOST_BODY_BYTES = 64 * 1024
@@ -28,7 +28,7 @@ PAYLOADS = "payloads"
 class Messages:
     """The three answers about messages of one store."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: CommittingStore) -> None:
         self._store = store
 
     async def list(self, request: Request) -> Response:

@@ -23,7 +23,7 @@ from engine.model import DeliveryState, MessageState
 from engine.ports import Ports
 from engine.settings import Settings
 from engine.store import sql
-from engine.store.sqlite import SqliteStore
+from engine.store.committing import CommittingStore
 from engine.tally import Tally
 from engine.web.metrics import CONTENT_TYPE, Gauges, Waiting, render
 
@@ -43,7 +43,7 @@ class Probed(Protocol):
     settings: Settings
     ready: bool
     ports: Ports
-    store: SqliteStore
+    store: CommittingStore
 
     def report(self) -> list[dict[str, Any]]:
         """What every channel is doing."""

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from engine import worker
+from engine import outlet, worker
 from engine.clock import SystemClock
 from engine.errors import Held, StoreUnavailable, UnsafeStore
 from engine.model import Attempt, DeliveryState
+from engine.outlet import Outlet
 from engine.recovery import restore
 from engine.store.sqlite import DATABASE, KEY_FILE, open_store
-from engine.worker import Outlet
 from tests import building
 
 from .laboratory import control_of
@@ -87,7 +87,8 @@ async def ended(path: building.Path_, wanted: list[str]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "STORE_PAUSE_SECONDS", 0.01)
+    for module in (outlet, worker):
+        monkeypatch.setattr(module, "STORE_PAUSE_SECONDS", 0.01)
 
 
 def test_a_hold_that_could_not_be_recorded_is_recorded_later(tmp_path: Path) -> None:

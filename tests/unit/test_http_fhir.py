@@ -20,14 +20,17 @@ SENDING = Sending("0000000000001", "00000000000ab", 1, "c", "d", "application/fh
 KIND = "application/fhir+json"
 
 
-def talk(call: str, payload: Any, wire: bytes = b"", base: str = "/fhir") -> tuple[Outcome | None, Peer]:
+def talk(
+    call: str, payload: Any, wire: bytes = b"", base: str = "/fhir", **options: Any
+) -> tuple[Outcome | None, Peer]:
     """Call `deliver` or `ask` once against a server that answers `wire`."""
     peer = Peer({"it": wire} if wire else {})
     raw = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
 
     async def run() -> Outcome | None:
         await peer.up()
-        destination = fhir.destination("c", DestinationSpec("d", f"fhir+http://127.0.0.1:{peer.port}{base}"))
+        spec = DestinationSpec("d", f"fhir+http://127.0.0.1:{peer.port}{base}", options=options)
+        destination = fhir.destination("c", spec)
         peer.show("it")
         outcome = await getattr(destination, call)(raw, SENDING)
         await destination.close()
@@ -58,7 +61,10 @@ def put(resource: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_each_resource_goes_to_its_place(resource: Any, line: str) -> None:
-    outcome, peer = talk("deliver", resource)
+    kind = "batch-response" if b"batch" in str(resource).encode() else "transaction-response"
+    outcome, peer = talk(
+        "deliver", resource, answer("200 OK", b'{"resourceType":"Bundle","type":"%s"}' % kind.encode())
+    )
     assert outcome is not None and outcome.taken
     head = peer.heads[0].decode()
     assert head.startswith(line)
@@ -89,10 +95,41 @@ def test_what_is_no_fhir_never_leaves(payload: Any) -> None:
     assert peer.heads == []
 
 
-@pytest.mark.parametrize("wire", [answer("200 OK", b""), answer("201 Created", b"{}"), answer("200 OK", b'{"a":1}')])
-def test_an_empty_or_unknown_object_is_taken(wire: bytes) -> None:
-    outcome, _ = talk("deliver", transaction(), wire)
-    assert outcome is not None and outcome.taken
+@pytest.mark.parametrize("wire", [answer("200 OK", b""), answer("201 Created", b"{}"), answer("204 No Content", b"")])
+def test_a_single_resource_is_kept_when_the_status_says_so_and_no_more_is_known(wire: bytes) -> None:
+    outcome, _ = talk("deliver", {"resourceType": "Patient", "id": "p1"}, wire)
+    assert outcome is not None and (outcome.taken, outcome.level) == (True, "commit")
+
+
+NO_ANSWERS = [
+    b"",
+    b"{}",
+    b" {} ",
+    b'{"a":1}',
+    b'{"resourceType":"OperationOutcome","issue":[{"severity":"information"}]}',
+    b'{"resourceType":"Bundle"}',
+    b'{"resourceType":"Bundle","type":"transaction"}',
+    bundle("200").replace(b"transaction-response", b"batch-response"),
+]
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [answer("201 Created", b""), answer("204 No Content", b""), *(answer("200 OK", body) for body in NO_ANSWERS)],
+)
+@pytest.mark.parametrize("plain", [True, False], ids=["as we write it", "as others may"])
+def test_a_transaction_without_the_servers_answer_to_its_entries_is_in_doubt(wire: bytes, plain: bool) -> None:
+    sent = transaction({"resource": {"resourceType": "Patient"}, "request": {"method": "POST", "url": "Patient"}})
+    raw = json.dumps(sent, separators=(",", ":") if plain else None).encode()
+    outcome, _ = talk("deliver", raw, wire)
+    assert outcome is not None and (outcome.weight, outcome.code) == (Weight.AMBIGUOUS, "answer_incomplete")
+
+
+def test_what_a_server_promises_or_a_person_vouches_for_is_kept_and_no_more() -> None:
+    promised, _ = talk("deliver", transaction(), answer("202 Accepted", b""))
+    vouched, _ = talk("deliver", transaction(), answer("200 OK", b""), statuses="200=taken")
+    for outcome in (promised, vouched):
+        assert outcome is not None and (outcome.taken, outcome.level) == (True, "commit")
 
 
 CASES = [
@@ -105,14 +142,14 @@ CASES = [
     (answer("503 No", issue("transient")), Weight.TRANSIENT, "HTTP 503 transient"),
     (answer("200 OK", issue("throttled")), Weight.TRANSIENT, "HTTP 200 throttled"),
     (answer("200 OK", issue("invariant")), Weight.PERMANENT, "HTTP 200 invariant"),
-    (answer("200 OK", b'{"resourceType":"OperationOutcome","issue":[{"severity":"information"}]}'), None, "HTTP 200"),
     (answer("400 No", b"not json"), Weight.PERMANENT, "HTTP 400"),
 ]
 
 
 @pytest.mark.parametrize(("wire", "weight", "code"), CASES)
 def test_every_entry_and_every_issue_is_judged(wire: bytes, weight: Weight | None, code: str) -> None:
-    outcome, _ = talk("deliver", transaction(), wire)
+    entry = {"request": {"method": "POST", "url": "Patient"}}
+    outcome, _ = talk("deliver", transaction(entry, entry, entry), wire)
     assert outcome is not None and (outcome.weight, outcome.code) == (weight, code)
     assert "patient" not in outcome.detail
 
@@ -258,8 +295,6 @@ def test_an_answer_that_does_not_name_every_entry_leaves_the_delivery_in_doubt(b
     assert outcome is not None and (outcome.weight, outcome.code) == (Weight.AMBIGUOUS, "answer_incomplete")
 
 
-def test_a_positive_status_alone_says_that_it_is_kept_and_no_more() -> None:
-    bare, _ = talk("deliver", TWO_PUTS, answer("200 OK", b""))
+def test_every_entry_named_is_processed() -> None:
     whole, _ = talk("deliver", TWO_PUTS, answer("200 OK", bundle("201 Created", "200")))
-    assert bare is not None and whole is not None
-    assert (bare.level, whole.level) == ("commit", "application")
+    assert whole is not None and (whole.taken, whole.level) == (True, "application")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import uvloop
@@ -85,3 +87,25 @@ def test_client_certificates_guard_a_listener(tmp_path: Path, loop: Any) -> None
 def test_tls_without_a_guard_stays_on_this_machine(tmp_path: Path) -> None:
     with pytest.raises(Configuration, match="token"):
         http.source("c", SourceSpec("https://0.0.0.0:0/in", options=served(Authority(tmp_path))))
+
+
+def test_a_handshake_that_does_not_go_on_ends(tmp_path: Path, loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is counted after its handshake only, so one that never ends would be nobody's."""
+    monkeypatch.setattr("engine.connectors.http_server._HANDSHAKE_SECONDS", 0.3)
+
+    async def accept(raw: bytes, arrival: Arrival) -> Answer:
+        raise AssertionError("nothing was sent")
+
+    async def run() -> None:
+        source = http.source("c", SourceSpec("https://127.0.0.1:0/in", options=served(Authority(tmp_path))))
+        await source.start(accept)
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(source.address).port)
+        writer.write(b"\x16\x03")  # the first two bytes of a hello
+        async with asyncio.timeout(5):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
+        await source.stop()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(run())

@@ -16,9 +16,9 @@ from engine.connectors.memory import MemoryDestination
 from engine.errors import Configuration, StoreUnavailable
 from engine.live import Live
 from engine.model import Outcome
+from engine.outlet import Outlet
 from engine.recovery import restore
 from engine.wiring import SourceSpec
-from engine.worker import Outlet
 from tests.building import Path_, channel, oru, path, spec
 
 FIRST = channel(spec("ehr"), spec("archive"))
@@ -30,7 +30,7 @@ def run(folder: Path, story: Callable[[Live, Path_], Awaitable[Any]]) -> None:
     async def whole() -> None:
         async with path(folder, FIRST) as line:
             line.worker.outlets.clear()
-            live = Live(line.ports, line.store, line.worker)
+            live = Live(line.ports, line.store, line.worker, "all")
             await live.start(FIRST)
             await story(live, line)
             await live.stop()

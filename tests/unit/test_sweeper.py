@@ -16,8 +16,12 @@ from tests.building import Path_, channel, oru, spec
 from tests.unit.test_recovery import left_behind, run
 
 
+async def nobody_else() -> None:
+    """No other process decides anything."""
+
+
 def made(line: Path_, reserve: int = 0) -> Sweeper:
-    return Sweeper(line.store, line.worker, reserve)
+    return Sweeper(line.store, line.worker, line.store.folder, reserve, nobody_else)
 
 
 def test_what_nobody_was_told_of_is_offered_in_order(tmp_path: Path) -> None:

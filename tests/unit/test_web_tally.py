@@ -17,7 +17,7 @@ def test_those_who_ask_at_the_same_time_share_one_count(tmp_path: Path, monkeypa
         async with open_runtime(tmp_path) as (runtime, _):
             await keep(runtime.store)
             monkeypatch.setattr(tally, "PAUSE_FACTOR", 1e9)
-            counts = Tally(tmp_path)
+            counts = Tally(runtime.store)
             first, second = await asyncio.gather(counts.counted(), counts.counted())
             await keep(runtime.store, "C2")
             assert first is second is await counts.counted()
@@ -30,7 +30,7 @@ def test_a_count_that_costs_nothing_is_always_new(tmp_path: Path, monkeypatch: p
     async def run() -> None:
         async with open_runtime(tmp_path) as (runtime, _):
             monkeypatch.setattr(tally, "PAUSE_FACTOR", 0)
-            counts = Tally(tmp_path)
+            counts = Tally(runtime.store)
             received = []
             for number in range(2):
                 await keep(runtime.store, f"C{number}")

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from engine import worker as module
+import pytest
+
+from engine import outlet as module
 from engine.model import Delivery, DeliveryState
-from engine.worker import Outlet
+from engine.outlet import Outlet
 from tests.building import channel, path, spec
 
 
@@ -30,13 +32,14 @@ def delivery(seq: int) -> Delivery:
     return Delivery(seq, seq, "site", "lab", "ehr", b"lane", seq, b"", raw=b"x")
 
 
-def test_what_is_offered_while_a_lane_reads_is_read_too(tmp_path: Any) -> None:
+def test_what_is_offered_while_a_lane_reads_is_read_too(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stale sight makes a lane read; meanwhile a new delivery comes: it must not be taken for one that was read."""
 
     async def story() -> None:
         async with path(tmp_path) as line:
             outlet = line.worker.outlets["lab", "ehr"]
-            line.worker.backlog = reads = Reads()
+            reads = Reads()
+            monkeypatch.setattr(line.store, "open_of_lane", reads.open_of_lane)
             line.worker.remind("lab", "ehr", b"lane", 1)
             await reads.asked.wait()
             outlet.offer(delivery(2))

@@ -7,8 +7,9 @@ from engine.formats.hl7v2.batch import split_batch
 from engine.formats.hl7v2.escapes import escape, unescape
 from engine.formats.hl7v2.format import Hl7v2
 from engine.formats.hl7v2.identity import FACTS
-from engine.formats.hl7v2.message import Message, Segment, read
+from engine.formats.hl7v2.message import Message, read
 from engine.formats.hl7v2.paths import Path, parse_path
+from engine.formats.hl7v2.segment import Row, Segment
 from engine.formats.hl7v2.separators import STANDARD, Separators
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Hl7v2",
     "Message",
     "Path",
+    "Row",
     "Segment",
     "Separators",
     "escape",

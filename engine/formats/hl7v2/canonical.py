@@ -35,26 +35,33 @@ def canonical(raw: bytes) -> bytes:
     Raises:
         Unreadable: when the bytes are no whole single message with usable delimiters.
     """
-    lines, _ = whole(raw)
+    lines, _, _ = whole(raw)
     separators = separators_of(lines[0])
-    fields = lines[0].split(separators.field)[2:]
-    for n in _VOLATILE:
-        if n < len(fields):
-            fields[n] = ""
-    lines[0] = separators.field.join(["MSH", *fields])
-    if separators[:5] != STANDARD[:5]:
+    lines = [_header(lines[0], separators.field), *lines[1:]]
+    if separators is not STANDARD and separators[:5] != STANDARD[:5]:
         lines = [_standard(line, separators) for line in lines]
     return _trimmed("\r".join(_contents(lines))).encode("utf-8")
 
 
+def _header(line: str, field: str) -> str:
+    """MSH without its delimiters and what changes when a message is sent again."""
+    fields = line.split(field)[2:]
+    for n in _VOLATILE:
+        if n < len(fields):
+            fields[n] = ""
+    return field.join(["MSH", *fields])
+
+
 def _contents(lines: list[str]) -> list[str]:
     """Each segment without its set id and its trailing empties; those that say nothing are left out."""
+    text = "\r".join(lines)
+    escaped = "\\" in text or "\n" in text
     contents = []
     for line in lines:
         if line[:4] in _NUMBERED:
             after = line.find("|", 4)
             line = line[:3] if after < 0 else line[:4] + line[after:]
-        if "\\" in line or "\n" in line:
+        if escaped and ("\\" in line or "\n" in line):
             line = _standard(line, STANDARD)
         line = line.rstrip("|^&")
         if line > "!" or line.strip(_NOT_TEXT):
@@ -64,7 +71,8 @@ def _contents(lines: list[str]) -> list[str]:
 
 def _trimmed(text: str) -> str:
     """The text without empty components and sub-components at the end of any field."""
-    if "^|" in text or "^~" in text or ("&" in text and ("&|" in text or "&~" in text or "&^" in text)):
+    inner = "&" in text and ("&|" in text or "&~" in text or "&^" in text)
+    if inner or "^|" in text or ("~" in text and "^~" in text):
         return _INNER.sub("", text)
     return text
 

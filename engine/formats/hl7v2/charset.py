@@ -78,8 +78,11 @@ def encode(text: str, codec: str) -> bytes:
 def declared(body: bytes) -> str:
     """MSH-18 as it stands in the bytes of a message that begins with MSH; empty when there is none."""
     field = body[3:4]
+    end = body.find(b"\r")  # an LF before it only takes characters away
+    if not field or body.count(field, 3, end if end >= 0 else len(body)) < 17:
+        return ""
     end = line_end(body)
-    if not field or body.count(field, 3, end) < 17:
+    if body.count(field, 3, end) < 17:
         return ""
     header = body[:end]
     text = header.decode(_JAPANESE if b"\x1b" in header else "latin-1", "replace")

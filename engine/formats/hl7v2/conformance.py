@@ -21,8 +21,9 @@ from multiprocessing import get_context
 from typing import Any
 
 from engine.errors import Unreadable
-from engine.formats.hl7v2.message import Message, Segment, read
+from engine.formats.hl7v2.message import Message, read
 from engine.formats.hl7v2.names import has_segment, nearest_version, required_segments
+from engine.formats.hl7v2.segment import Segment
 from engine.formats.hl7v2.separators import STANDARD
 from engine.model import Finding
 

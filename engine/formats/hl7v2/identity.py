@@ -68,13 +68,15 @@ def identify(raw: bytes) -> Identity:
     Raises:
         Unreadable: when the bytes are no whole single message with usable delimiters.
     """
-    lines, charset = whole(raw)
+    lines, names, charset = whole(raw)
     separators = separators_of(lines[0])
     field, component = separators.field, separators.component
     head = lines[0].split(field, 18)  # head[n - 1] is MSH-n
     if len(head) < 19:
         head += _ABSENT
-    keys = _keys(lines, field)
+    keys = _keys(lines, names, field)
+    fillers = _orders(keys.fillers, "FILL", separators, charset)
+    placers = _orders(keys.placers, "PLAC", separators, charset)
     return Identity(
         format="hl7v2",
         type=_type(head[8], component),
@@ -85,8 +87,8 @@ def identify(raw: bytes) -> Identity:
         version=head[11].partition(component)[0],
         processing=head[10].partition(component)[0],
         patients=_identifiers(keys.patients, separators, charset),
-        prior_patients=_identifiers(keys.prior, separators, charset),
-        orders=_orders(keys.fillers, "FILL", separators, charset) + _orders(keys.placers, "PLAC", separators, charset),
+        prior_patients=_identifiers(keys.prior, separators, charset) if keys.prior else (),
+        orders=fillers + placers,
         charset=head[17],
         barrier=keys.barrier,
         accept_ack=head[14],
@@ -108,11 +110,10 @@ class _Keys:
         self.barrier = False
 
 
-def _keys(lines: list[str], field: str) -> _Keys:
+def _keys(lines: list[str], names: list[str], field: str) -> _Keys:
     """One pass over the segments that hold keys."""
     keys = _Keys()
-    for line in lines:
-        name = line[:3]
+    for name, line in zip(names, lines, strict=True):
         if name not in _KEYED:
             continue
         fields = line.split(field, 4)
@@ -198,13 +199,14 @@ def _identifiers(fields: dict[str, None], separators: Separators, charset: str) 
     found = []
     for field in fields:
         for text in field.split(repetition) if repetition else [field]:
-            value, *rest = text.split(component, 5)
+            parts = text.split(component, 5)
+            value = parts[0]
             if value and value != _NULL:
                 if mark in value:
                     value = unescape(value, separators, charset)
-                if len(rest) < 4:
-                    rest += _NO_PARTS
-                found.append(Identifier(value, rest[2], rest[3]))
+                if len(parts) < 5:
+                    parts += _NO_PARTS
+                found.append(Identifier(value, parts[3], parts[4]))
     return tuple(found)
 
 
@@ -218,5 +220,6 @@ def _orders(numbers: dict[str, None], kind: str, separators: Separators, charset
             if value and value != _NULL:
                 if mark in value:
                     value = unescape(value, separators, charset)
-                found.append(Identifier(value, next(filter(None, rest[:2]), "") if rest else "", kind))
+                authority = rest[0] or (rest[1] if len(rest) > 1 else "") if rest else ""
+                found.append(Identifier(value, authority, kind))
     return tuple(found)

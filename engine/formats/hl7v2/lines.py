@@ -17,6 +17,14 @@ from engine.formats.hl7v2.charset import decode
 #: Segments that begin a message or continue one: behind the first line they are refused.
 PARTS = frozenset({"MSH", "ADD", "DSC"})
 
+#: Names behind the first line that need no second look: no header, no part, nothing indented.
+ORDINARY = frozenset(
+    (
+        *("", "PID", "PD1", "NK1", "PV1", "PV2", "ORC", "OBR", "TQ1", "NTE", "OBX"),
+        *("SPM", "SAC", "AL1", "DG1", "EVN", "MRG"),
+    )
+)
+
 _BEFORE = b"\xef\xbb\xbf\x0b\r\n \t\x00"
 _ANY_END = re.compile(r"\r\n|\r|\n")
 
@@ -27,12 +35,12 @@ def body(raw: bytes) -> tuple[int, int]:
     Raises:
         Unreadable: codes `empty`, `batch` (it begins with FHS or BHS) and `no_header`.
     """
-    start = 0 if raw.startswith(b"MSH") else len(raw) - len(raw.lstrip(_BEFORE))
-    if not raw.startswith(b"MSH", start):
-        raise _no_message(raw, start)
-    if raw.find(b"\x1c", -3) < 0:
-        return start, len(raw)
-    return start, len(raw) - len(_frame_end(raw))
+    start = 0
+    if raw[:3] != b"MSH":
+        start = len(raw) - len(raw.lstrip(_BEFORE))
+        if not raw.startswith(b"MSH", start):
+            raise _no_message(raw, start)
+    return start, len(raw) - (len(_frame_end(raw)) if b"\x1c" in raw[-3:] else 0)
 
 
 def _frame_end(raw: bytes) -> bytes:
@@ -85,21 +93,30 @@ REMEMBERED_BYTES = 64 * 1024
 _latest = threading.local()
 
 
-def whole(raw: bytes) -> tuple[list[str], str]:
-    """The lines of one whole message without indentation, and its codec: what reading keys from it needs.
+Whole = tuple[list[str], list[str], str]
+"""The lines of a message, what the first three characters of each are, and the message's codec; not to be changed."""
+
+
+def whole(raw: bytes) -> Whole:
+    """The lines of one whole message without indentation: what reading keys from it needs.
 
     Raises:
         Unreadable: as `body`, and when it is a part of a message or several.
     """
-    latest: tuple[bytes, list[str], str] | None = getattr(_latest, "read", None)
+    latest: tuple[bytes, Whole] | None = getattr(_latest, "read", None)
     if latest is not None and latest[0] is raw:
-        return latest[1].copy(), latest[2]
+        return latest[1]
     start, end = body(raw)
     text, codec = decode(raw if end - start == len(raw) else raw[start:end])
-    lines = unindented(split(text)[0])
-    refuse_parts(lines, text[3:4])
-    _latest.read = (raw, lines.copy(), codec) if len(raw) < REMEMBERED_BYTES else None
-    return lines, codec
+    lines = split(text)[0]
+    names = [line[:3] for line in lines]
+    if not ORDINARY.issuperset(names[1:]):
+        lines = unindented(lines)
+        refuse_parts(lines, text[3:4])
+        names = [line[:3] for line in lines]
+    found = lines, names, codec
+    _latest.read = (raw, found) if len(raw) < REMEMBERED_BYTES else None
+    return found
 
 
 def unindented(lines: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """A message that can be read, changed and written without losing a byte.
 
-Segments and fields are found by one split each, components when they are asked for. A message that was not
-changed is written as the very bytes that came; in a changed one only the changed segments are rendered.
+Segments and fields are found by one split each, components when they are asked for, and `Segment` objects only when
+somebody wants them. A message that was not changed is written as the very bytes that came; in a changed one only the
+changed segments are rendered.
 """
 
 from __future__ import annotations
@@ -9,85 +10,19 @@ from __future__ import annotations
 from engine.errors import Held, NotFound
 from engine.formats.hl7v2.charset import REVERSIBLE, decode, encode
 from engine.formats.hl7v2.escapes import escape, unescape
-from engine.formats.hl7v2.lines import PARTS, body, join, refuse_parts, split, unindented
+from engine.formats.hl7v2.lines import ORDINARY, PARTS, body, join, refuse_parts, split, unindented
 from engine.formats.hl7v2.paths import Path, parse_path
+from engine.formats.hl7v2.segment import HEADERS, NOT_TEXT, Row, Segment, drop_padding, rendered
 from engine.formats.hl7v2.separators import Separators, separators_of
-
-_NOT_TEXT = " \t\x00\x0b\x1a\x1c\ufeff"  # a line of nothing else is no segment
-_HEADERS = frozenset({"MSH", "FHS", "BHS"})  # their field 1 is the separator itself
-
-
-class Segment:
-    """One segment. `segment[5]` is field 5 as it stands, still escaped, and "" when it is absent.
-
-    `fields` are read only: of MSH, field 1 is the separator; `name` is that of a line that is indented, too.
-    """
-
-    __slots__ = ("_separators", "fields", "name", "original", "touched")
-
-    def __init__(self, text: str, separators: Separators) -> None:
-        self.original = text
-        self.touched = False
-        self._separators = separators
-        self.fields = fields = text.split(separators.field)
-        name = fields[0]
-        self.name = name = name if len(name) == 3 and len(fields) > 1 else name.strip(_NOT_TEXT)
-        if name in _HEADERS:
-            fields.insert(1, separators.field)
-
-    def __getitem__(self, n: int) -> str:
-        fields = self.fields
-        return fields[n] if n < len(fields) else ""
-
-    def __len__(self) -> int:
-        return len(self.fields)
-
-    def __repr__(self) -> str:
-        return f"<Segment {self.name!r}>"  # no values: they may be in a log
-
-    def repetitions(self, n: int) -> list[str]:
-        """The repetitions of a field as they stand; one empty one when it is absent."""
-        mark = self._separators.repetition
-        return self[n].split(mark) if mark else [self[n]]
-
-    def components(self, n: int, repetition: int = 0) -> list[str]:
-        """The components of a field's repetition (counted from 0) as they stand; one empty one when absent."""
-        text = self[n]
-        mark = self._separators.repetition
-        if repetition or (mark and mark in text):
-            repetitions = self.repetitions(n)
-            text = repetitions[repetition] if repetition < len(repetitions) else ""
-        return text.split(self._separators.component)
-
-    def put(self, n: int, raw: str) -> None:
-        """Write field `n` as it shall stand, already escaped. Taking back a change gives the original again."""
-        if n < 1 or (n < 3 and self.name in _HEADERS):
-            raise ValueError(f"{self.name}-{n} cannot be changed")
-        fields = self.fields
-        fields.extend([""] * (n + 1 - len(fields)))
-        fields[n] = raw
-        self.touched = True
-        if not raw:
-            self._drop_padding()
-
-    def _drop_padding(self) -> None:
-        fields, separators = self.fields, self._separators
-        least = self.original.count(separators.field) + (2 if self.name in _HEADERS else 1)
-        while len(fields) > least and not fields[-1]:
-            fields.pop()
-
-    def render(self) -> str:
-        """The segment's text made of its fields."""
-        fields = self.fields
-        if self.name in _HEADERS:
-            fields = [fields[0], *fields[2:]]
-        return self._separators.field.join(fields)
 
 
 class Message:
-    """One message. Make it with `read`."""
+    """One message. Make it with `read`.
 
-    __slots__ = ("_ends", "_exact", "_lines", "_span", "charset", "raw", "segments", "separators")
+    `rows` are the fields of each line as they stand, `names` the segments' names, "" for a line that is none.
+    """
+
+    __slots__ = ("_changed", "_ends", "_exact", "_lines", "_span", "charset", "names", "raw", "rows", "separators")
 
     def __init__(self, raw: bytes) -> None:
         start, end = body(raw)
@@ -95,26 +30,43 @@ class Message:
         self.raw = raw
         self._span = (start, end)
         self.separators = separators = separators_of(text)
-        lines, self._ends = split(text)
-        self._lines = [Segment(line, separators) for line in lines]
-        self.segments = segments = [segment for segment in self._lines if segment.name]
-        if not PARTS.isdisjoint([segment.name for segment in segments[1:]]):
-            refuse_parts(unindented(lines), separators.field)
+        self._lines, self._ends = lines, _ = split(text)
+        field = separators.field
+        self.rows: list[Row] = [line.split(field) for line in lines]
+        self.names = [row[0] for row in self.rows]
+        self.rows[0].insert(1, field)
+        if not ORDINARY.issuperset(self.names[1:]):
+            self._look_again()
+        self._changed: set[int] = set()
         self._exact = {} if self.charset in REVERSIBLE else self._irreversible(raw[start:end], text, lines)
+
+    def _look_again(self) -> None:
+        """Names of indented segments, headers in odd places; parts of messages are refused."""
+        field = self.separators.field
+        names = self.names
+        for i, (name, row) in enumerate(zip(names, self.rows, strict=True)):
+            if len(name) != 3 or len(row) < 2:
+                names[i] = name.strip(NOT_TEXT)
+            if i and names[i] in HEADERS:
+                row.insert(1, field)
+        if not PARTS.isdisjoint(names[1:]):
+            refuse_parts(unindented(self._lines), field)
 
     def __repr__(self) -> str:
         return f"<Message of {len(self.segments)} segments>"
 
+    @property
+    def segments(self) -> list[Segment]:
+        """Every segment, in order; a line of blanks is none."""
+        return [self._at(line) for line, name in enumerate(self.names) if name]
+
     def first(self, name: str) -> Segment | None:
         """The first segment of that name, or None."""
-        for segment in self.segments:
-            if segment.name == name:
-                return segment
-        return None
+        return self._at(self.names.index(name)) if name in self.names else None
 
     def all(self, name: str) -> list[Segment]:
         """Every segment of that name, in order."""
-        return [segment for segment in self.segments if segment.name == name]
+        return [self._at(line) for line, found in enumerate(self.names) if found == name]
 
     def decode(self, text: str) -> str:
         """What a leaf means: its escape sequences resolved."""
@@ -161,17 +113,38 @@ class Message:
             raise NotFound(f"the message has no {place.segment} to write to", where=path)
         self._encodable(raw, path)
         field = _replaced(segment[place.field], raw, place, self.separators)
-        segment.put(place.field, self._as_it_was(segment, place.field, field))
+        self.put(segment.line, place.field, self._as_it_was(segment, place.field, field))
+
+    def put(self, line: int, n: int, raw: str) -> None:
+        """Write field `n` of a line as it shall stand, escaped. Taking back a change gives the original again."""
+        fields = self.rows[line]
+        if n < 3 and (n < 1 or self.names[line] in HEADERS):
+            raise ValueError(f"{self.names[line]}-{n} cannot be changed")
+        if n >= len(fields):
+            fields.extend([""] * (n + 1 - len(fields)))
+        fields[n] = raw
+        self._changed.add(line)
+        if not raw:
+            drop_padding(fields, self._lines[line].count(self.separators.field) + 1 + (self.names[line] in HEADERS))
 
     def write(self) -> bytes:
         """The message as bytes: unchanged, the very bytes that came; changed, with only those segments rendered."""
-        if not any(segment.touched for segment in self.segments):
+        if not self._changed:
             return self.raw
-        return self._written([line.render() if line.touched else line.original for line in self._lines])
+        lines = self._lines.copy()
+        for i in self._changed:
+            lines[i] = self._render(i)
+        return self._written(lines)
 
     def rebuild(self) -> bytes:
         """The message made anew of its parsed fields; the same bytes as `write`."""
-        return self._written([line.render() for line in self._lines])
+        return self._written([self._render(i) for i in range(len(self._lines))])
+
+    def _render(self, line: int) -> str:
+        return rendered(self.names[line], self.rows[line], self.separators.field)
+
+    def _at(self, line: int) -> Segment:
+        return Segment(self, line, self.names[line], self.rows[line])
 
     def _segment(self, place: Path) -> Segment | None:
         if place.occurrence == 1:
@@ -180,7 +153,7 @@ class Message:
         return found[place.occurrence - 1] if place.occurrence <= len(found) else None
 
     def _structured(self, raw: str, place: Path) -> bool:
-        if place.segment in _HEADERS and place.field < 3:
+        if place.segment in HEADERS and place.field < 3:
             return True
         _, component, repetition, _, subcomponent, _ = self.separators
         inside = subcomponent if place.component else component + subcomponent
@@ -206,9 +179,11 @@ class Message:
     def _as_it_was(self, segment: Segment, n: int, field: str) -> str:
         """The original field when only empty trailing parts differ: a change taken back leaves no trace."""
         _, component, repetition, _, subcomponent, _ = self.separators
-        fields = Segment(segment.original, self.separators)
+        n -= segment.name in HEADERS  # whose field 1 is the separator itself
+        fields = self._lines[segment.line].split(self.separators.field, n + 1)
+        original = fields[n] if n < len(fields) else ""
         trailing = component + repetition + subcomponent
-        return fields[n] if fields[n].rstrip(trailing) == field.rstrip(trailing) else field
+        return original if original.rstrip(trailing) == field.rstrip(trailing) else field
 
     def _irreversible(self, raw: bytes, text: str, lines: list[str]) -> dict[int, bytes]:
         """The bytes of those lines that the codec would write in another way than they came."""
@@ -228,7 +203,7 @@ class Message:
 
     def _line(self, i: int, line: str) -> str:
         """One line's bytes, as characters of their number: those that came when the line is the same."""
-        exact = self._exact.get(i) if line == self._lines[i].original else None
+        exact = self._exact.get(i) if line == self._lines[i] else None
         return (encode(line, self.charset) if exact is None else exact).decode("latin-1")
 
 

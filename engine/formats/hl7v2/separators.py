@@ -23,6 +23,7 @@ class Separators(NamedTuple):
 
 
 STANDARD = Separators()
+_USUAL = "|^~\\&|"  # MSH-1, MSH-2 and the separator behind them, as nearly every sender has them
 
 
 def separators_of(text: str) -> Separators:
@@ -31,6 +32,8 @@ def separators_of(text: str) -> Separators:
     Raises:
         Unreadable: code `delimiters` when they are missing, repeated, letters, digits, blanks or not ASCII.
     """
+    if text.startswith(_USUAL, 3):
+        return STANDARD
     end = text.find(text[3:4], 4, 16) if len(text) > 3 else -1
     declared = text[3:end] if end > 0 else text[3:16]
     if "\r" in declared or "\n" in declared:

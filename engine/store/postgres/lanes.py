@@ -79,8 +79,10 @@ def _taken(t: Transaction, keyring: Keyring, rows: Iterable[tuple[str, str, byte
                 keys_of = keyring[delivery.organization]
                 delivery.raw = keys_of.open(sealed, place(delivery.organization, delivery.message, "raw"))
             found[lane].append(delivery)
-    return [Taken(channel, destination, lane, turn, last, tuple(_in_order(deliveries)))
-            for channel, destination, lane, turn, last, deliveries in lanes]  # fmt: skip
+    return [
+        Taken(channel, destination, lane, turn, last, tuple(_in_order(deliveries)), len(deliveries) < FIRST)
+        for channel, destination, lane, turn, last, deliveries in lanes
+    ]
 
 
 def _in_order(deliveries: list[Delivery]) -> list[Delivery]:
@@ -99,6 +101,7 @@ def bury(t: Transaction) -> list[str]:
 
 
 def leave(t: Transaction) -> None:
-    """End this process's membership: the others find every lane free at once."""
+    """End this process's membership: the others find every lane free at once, and in doubt what it had not settled."""
+    acts.doubt(t, [number for (number,) in t.connection.execute(CLAIMED_UNDER, (t.ledger.epoch,))])
     t.connection.execute(FREE_OF, (t.ledger.epoch,))
     t.connection.execute(membership.LEAVE, (t.ledger.epoch,))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from engine.ids import Ids
-from engine.ports import Clock, Taken
+from engine.ports import Clock, Role, Taken
 from engine.store import sealing
 from engine.store.committing import STEPS, CommittingStore
 from engine.store.connection import Connection
@@ -40,6 +40,7 @@ class PostgresStore(CommittingStore):
     """One process's part of the store. `open_postgres` makes one; `close` ends its membership."""
 
     _ledger: SharedLedger
+    shared = True
 
     def __init__(
         self, url: str, ledger: SharedLedger, reading: PostgresConnection, clock: Clock, master: bytes,
@@ -48,7 +49,6 @@ class PostgresStore(CommittingStore):
         self._url = url
         self._connection = ledger.connection
         self._reading = reading
-        self.on_expelled: Callable[[], None] = lambda: None
         ids = Ids(clock)
         super().__init__(ledger, clock, ids, master, keyring, loop)
         self._become()
@@ -114,7 +114,7 @@ class PostgresStore(CommittingStore):
         ids.become(self._ledger.writer, max(found))
 
 
-async def open_postgres(url: str, key: str, key_file: Path, role: str, clock: Clock | None = None) -> PostgresStore:
+async def open_postgres(url: str, key: str, key_file: Path, role: Role, clock: Clock | None = None) -> PostgresStore:
     """Open the store at a URL for a process of that role; the key is in INTERLOCK_KEY, or in the file.
 
     Raises:
@@ -126,7 +126,7 @@ async def open_postgres(url: str, key: str, key_file: Path, role: str, clock: Cl
 
 
 def _open(
-    url: str, key: str, key_file: Path, role: str, clock: Clock | None, loop: asyncio.AbstractEventLoop
+    url: str, key: str, key_file: Path, role: Role, clock: Clock | None, loop: asyncio.AbstractEventLoop
 ) -> PostgresStore:
     keyring: Keyring = {}
     connection = PostgresConnection(url, lambda: keyring)

@@ -31,8 +31,14 @@ def issue(code: str) -> bytes:
     return json.dumps({"resourceType": "OperationOutcome", "issue": [problem]}).encode()
 
 
+TAKEN = answer("200 OK", bundle("200 OK", "201 Created"), KIND)  # both entries of `wrap`
 SHOWS = {
     **harness_http.SHOWS,
+    "take": TAKEN,
+    "wait": TAKEN,
+    "empty": answer("200 OK", b""),
+    "empty object": answer("201 Created", b"{}"),
+    "one entry of two": answer("200 OK", bundle("201 Created"), KIND),
     "entry refused": answer("200 OK", bundle("201 Created", "422 Unprocessable"), KIND),
     "entry busy": answer("200 OK", bundle("201", "503"), KIND),
     "entry without a status": answer("200 OK", bundle("200", ""), KIND),
@@ -45,6 +51,7 @@ SHOWS = {
 }
 WEIGHTS = {
     **harness_http.WEIGHTS,
+    **dict.fromkeys(("empty", "empty object", "one entry of two"), Weight.AMBIGUOUS),
     "entry refused": Weight.PERMANENT,
     "entry busy": Weight.TRANSIENT,
     "entry without a status": Weight.AMBIGUOUS,
