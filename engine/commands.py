@@ -93,9 +93,11 @@ def handlers(runtime: Commanded) -> dict[str, Handler]:
     return {**common_handlers(hands), "reload": reload, "channel": channel, "report": report}
 
 
-def store_handlers(store: CommittingStore) -> dict[str, Handler]:
+def store_handlers(
+    store: CommittingStore, release: Callable[[Delivery], None] = lambda delivery: None
+) -> dict[str, Handler]:
     """The commands that work without a server, on a store that was opened for one of them."""
-    return common_handlers(Hands(store, lambda delivery: None, _no_server))
+    return common_handlers(Hands(store, release, _no_server))
 
 
 def common_handlers(hands: Hands) -> dict[str, Handler]:

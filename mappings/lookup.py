@@ -45,7 +45,10 @@ class CodeTables:
 
     def revision(self, table: str) -> str:
         """The revision a lookup now would use. Raises `NotFound` when there is no such table."""
-        return self.table(table).revision
+        try:
+            return self._now[0][table].revision
+        except KeyError:
+            raise _missing(table, self._now[0]) from None
 
     def names(self) -> Sequence[str]:
         """Every table there is, in order."""

@@ -6,22 +6,23 @@ already of the table's system is left alone; one that the table lacks stays as i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 
 from engine.errors import Held
-from engine.formats.hl7v2 import Message, Segment, Separators, escape
+from engine.formats.hl7v2 import Message, Separators, escape
 from engine.model import Finding, Mapped
 from engine.ports import Tables
 from engine.wiring import MapRule
-from mappings.lookup import SHIPPED
+from mappings.lookup import SHIPPED, CodeTables
 from mappings.tables import read_table
 
 UNMAPPED = "The table has no entry for this code; the local code was kept."
 
-#: Longer fields are written anew each time: they are no codes.
-_CACHED_CHARACTERS = 256
+#: Fields that one plan remembers, the longest that is remembered (longer ones are no codes), and how many plans.
 _CACHED_FIELDS = 4096
+_CACHED_CHARACTERS = 256
+_PLANS = 256
 
 Applied = tuple[Message, tuple[Finding, ...], dict[str, str]]
 """The message, what a person should know, and the revision of each table used."""
@@ -37,71 +38,110 @@ def apply_maps(message: Message, rules: Sequence[MapRule], tables: Tables, at: i
     findings: list[Finding] = []
     revisions: dict[str, str] = {}
     for rule in rules:
-        revisions[rule.table] = tables.revision(rule.table)
-        work = _Work(message, rule, tables, at, findings)
-        number, settled = work.number, work.settled
-        for occurrence, segment in enumerate(message.all(work.segment), 1):
-            raw = segment[number]
-            if raw and raw not in settled:
-                work.map(segment, raw, occurrence)
+        revision = revisions[rule.table] = tables.revision(rule.table)
+        plan = _plan(message, rule, tables, revision)
+        name, number, known = plan.segment, plan.number, plan.known
+        work = None
+        for line, row in enumerate(message.rows):
+            if message.names[line] != name or len(row) <= number or not (raw := row[number]):
+                continue
+            field = known.get(raw)
+            if field is None:
+                work = work or _Work(message, rule, tables, at, plan, findings)
+                work.map(line, raw)
+            elif field is not raw:
+                message.put(line, number, field)
     return message, tuple(findings), revisions
 
 
+class _Plan:
+    """A rule under one revision of its table, for one way to write messages, and fields that it has met already."""
+
+    __slots__ = ("known", "mine", "number", "segment", "timeless")
+
+    def __init__(self, rule: MapRule, tables: Tables) -> None:
+        self.segment, self.number = _field(rule.field)
+        systems = getattr(tables, "systems", None)  # the protocol has no such question
+        self.mine = _names(systems(rule.table)) if systems else frozenset()
+        self.timeless: Mapping[str, Mapped] = tables.table(rule.table).plain if isinstance(tables, CodeTables) else {}
+        self.known: dict[str, str] = {}  # as it came: as it shall stand
+
+    def remember(self, raw: str, field: str) -> None:
+        """Keep what became of a field, when it is a small one that can be written in every character set."""
+        if len(raw) <= _CACHED_CHARACTERS and field.isascii():
+            if len(self.known) >= _CACHED_FIELDS:
+                self.known.clear()
+            self.known[raw] = raw if field == raw else field
+
+
+_plans: dict[tuple[object, ...], _Plan] = {}
+
+
+def _plan(message: Message, rule: MapRule, tables: Tables, revision: str) -> _Plan:
+    key = (rule.field, rule.table, rule.alternate, revision, message.separators, message.charset)
+    found = _plans.get(key)
+    if found is None:
+        if len(_plans) >= _PLANS:
+            _plans.clear()
+        found = _Plan(rule, tables)
+        if tables.revision(rule.table) == revision:  # else the table was reloaded meanwhile
+            _plans[key] = found
+    return found
+
+
 class _Work:
-    """One rule at work on one message."""
+    """One rule at work on the fields of one message that are not known yet."""
 
-    __slots__ = ("at", "findings", "message", "mine", "number", "rule", "segment", "settled", "tables")
+    __slots__ = ("at", "findings", "message", "plan", "rule", "tables")
 
-    def __init__(self, message: Message, rule: MapRule, tables: Tables, at: int, findings: list[Finding]) -> None:
+    def __init__(
+        self, message: Message, rule: MapRule, tables: Tables, at: int, plan: _Plan, findings: list[Finding]
+    ) -> None:
         self.message = message
         self.rule = rule
         self.tables = tables
         self.at = at
+        self.plan = plan
         self.findings = findings
-        self.segment, self.number = _field(rule.field)
-        systems = getattr(tables, "systems", None)  # asking the protocol costs more than the map
-        self.mine = _names(systems(rule.table)) if systems else frozenset()
-        self.settled = _settled(self.mine, message.separators)
 
-    def map(self, segment: Segment, raw: str, occurrence: int) -> None:
-        """Map every repetition of one field, and write it when something changed."""
+    def map(self, line: int, raw: str) -> None:
+        """Map every repetition of one field, write it when something changed, and remember what is certain."""
         mark = self.message.separators.repetition
-        if mark and mark in raw:
-            field = mark.join([self._repetition(part, occurrence) for part in raw.split(mark)])
-        else:
-            field = self._repetition(raw, occurrence)
+        done = [self._repetition(part, line) for part in (raw.split(mark) if mark and mark in raw else [raw])]
+        field = mark.join([text for text, _ in done])
+        if all(certain for _, certain in done):
+            self.plan.remember(raw, field)
         if field == raw:
             return
         if field.isascii():
-            segment.put(self.number, field)
+            self.message.put(line, self.plan.number, field)
         else:  # the message's character set may lack a character: this says so
-            self.message.set_raw(f"{self.segment}[{occurrence}]-{self.number}", field)
+            self.message.set_raw(self._where(line), field)
 
-    def _repetition(self, raw: str, occurrence: int) -> str:
+    def _repetition(self, raw: str, line: int) -> tuple[str, bool]:
+        """A repetition as it shall stand, and whether it shall at any time."""
         parts = raw.split(self.message.separators.component)
         system = parts[2].strip() if len(parts) > 2 else ""
-        if system in self.mine:
-            _settle(raw, self.settled)
-            return raw
+        if system in self.plan.mine:
+            return raw, True
         code = self.message.decode(parts[0]).strip()
         if not code or code == '""':
-            return raw
+            return raw, True
         found = self.tables.lookup(self.rule.table, code, self.at)
         if not isinstance(found, Mapped):
-            self._unmapped(code, occurrence)
-            return raw
+            self._unmapped(code, line)
+            return raw, False
         if any(parts[3:6]) and self.rule.alternate != "replace":
             raise Held(
                 "mapping would overwrite the sender's alternate code",
                 code="alternate_taken",
-                where=self._where(occurrence),
+                where=self._where(line),
                 advice='Set alternate = "replace" in the rule, or let the sender leave components 4 to 6 empty.',
             )
-        write = _written if len(raw) <= _CACHED_CHARACTERS else _written.__wrapped__
-        return write(raw, self.message.separators, found.code, found.display, found.system)
+        return _written(parts, self.message.separators, found), self.plan.timeless.get(code) is found
 
-    def _unmapped(self, code: str, occurrence: int) -> None:
-        where = self._where(occurrence)
+    def _unmapped(self, code: str, line: int) -> None:
+        where = self._where(line)
         if self.rule.unmapped == "hold":
             raise Held(
                 "the table has no entry for a code that must be mapped",
@@ -111,31 +151,17 @@ class _Work:
             )
         self.findings.append(Finding("unmapped", where, UNMAPPED, code, self.rule.table))
 
-    def _where(self, occurrence: int) -> str:
-        return f"{self.segment}[{occurrence}]-{self.number}"
+    def _where(self, line: int) -> str:
+        name = self.plan.segment
+        return f"{name}[{self.message.names[: line + 1].count(name)}]-{self.plan.number}"
 
 
-@lru_cache(maxsize=4096)
-def _written(raw: str, marks: Separators, code: str, display: str, system: str) -> str:
+def _written(parts: list[str], marks: Separators, found: Mapped) -> str:
     """A repetition with the mapped code in 1 to 3, the original in 4 to 6, and what came behind them."""
-    parts = raw.split(marks.component)
-    new = [escape(text, marks) for text in (code, display, _name(system))]
+    new = [escape(text, marks) for text in (found.code, found.display, _name(found.system))]
     old = [*parts, "", ""][:3]
     rest = ["", parts[6], *parts[8:]] if len(parts) > 6 else []
     return marks.component.join([*new, *old, *rest]).rstrip(marks.component)
-
-
-@lru_cache(maxsize=256)
-def _settled(mine: frozenset[str], marks: Separators) -> set[str]:
-    """Fields that hold a code of these systems already, as they were met."""
-    return set()
-
-
-def _settle(raw: str, settled: set[str]) -> None:
-    if len(raw) <= _CACHED_CHARACTERS:
-        if len(settled) >= _CACHED_FIELDS:
-            settled.clear()
-        settled.add(raw)
 
 
 @lru_cache(maxsize=256)

@@ -8,7 +8,18 @@ from __future__ import annotations
 
 import typer
 
-from engine.cli import channels, checking, converting, keeping, looking, sending, serving, showing, simulating
+from engine.cli import (
+    channels,
+    checking,
+    converting,
+    keeping,
+    looking,
+    migrating,
+    sending,
+    serving,
+    showing,
+    simulating,
+)
 from engine.cli.output import examples, warn
 
 COMMAND_GROUP = "interlock.commands"
@@ -30,7 +41,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,  # a traceback with local variables would show patients' data
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
-    for module in (showing, simulating, serving, checking, channels, sending, converting, looking, keeping):
+    for module in (showing, simulating, serving, checking, channels, sending, converting, looking, keeping, migrating):
         module.add_to(app)
     _add_plugins(app)
     return app

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def change(chosen: Settings, command: str, **arguments: Any) -> Any:
     """Carry out one of `engine.commands`, wherever the store is open."""
     from engine.control import call, running
+    from engine.store.opening import is_shared
 
+    if is_shared(chosen.store) and not running(chosen.data):
+        return asyncio.run(_among_others(chosen, command, arguments))
     if running(chosen.data):
         return call(chosen.data, command, **arguments)
     try:
@@ -27,6 +30,23 @@ def change(chosen: Settings, command: str, **arguments: Any) -> Any:
         if error.code != "folder_locked":
             raise
         return call(chosen.data, command, **arguments)  # a server has just started
+
+
+async def _among_others(chosen: Settings, command: str, arguments: dict[str, Any]) -> Any:
+    """As one more process of the site, for as long as the command takes."""
+    from engine.broker import open_broker
+    from engine.commands import store_handlers
+    from engine.control import user_name
+    from engine.store.opening import open_any
+
+    store = await open_any(chosen.data, chosen.store, chosen.key, "web")
+    broker = open_broker(chosen.broker)
+    try:
+        handlers = store_handlers(store, lambda delivery: broker.ring(delivery.channel))
+        return await handlers[command](arguments, user_name(os.geteuid()))
+    finally:
+        await broker.stop()
+        store.close()
 
 
 async def _alone(chosen: Settings, command: str, arguments: dict[str, Any]) -> Any:

@@ -23,7 +23,7 @@ def reader(chosen: Settings) -> Iterator[Reader]:
     """
     from engine.store.open_read import open_for_reading
 
-    opened = open_for_reading(chosen.data, chosen.key)
+    opened = open_for_reading(chosen.data, chosen.key, chosen.store)
     try:
         yield opened
     finally:

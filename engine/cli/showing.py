@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.options import Json, comes_later, wrong_use
+from engine.cli.options import Json, wrong_use
 from engine.cli.output import error_console, examples, print_json, say, show
 
 
@@ -54,8 +54,6 @@ def bench(
         raise wrong_use('reading --to: it is neither "fhir" nor "mllp"')
     if seconds <= 0 or rate < 0:
         raise wrong_use("reading the options: --seconds must be more than 0, --rate not less")
-    if store or broker:
-        raise comes_later("another store or broker", "Leave out --store and --broker.")
     from engine.bench.report import table
     from engine.bench.run import run_bench
 
@@ -68,6 +66,8 @@ def bench(
             rate=rate,
             rounds=rounds,
             data=data,
+            store=store,
+            broker=broker,
             progress=lambda name, left: status.update(f"{name}, about {left:.0f} s"),
         )
     if json:

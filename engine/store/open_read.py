@@ -13,6 +13,7 @@ from engine.errors import NotFound, UnsafeStore
 from engine.store import migrate, sealing
 from engine.store.connection import Connection
 from engine.store.keyring import read_keys
+from engine.store.opening import is_shared
 from engine.store.sqlite import DATABASE, KEY_FILE
 from engine.store.sqlite_connection import connect
 
@@ -21,7 +22,6 @@ from engine.store.sqlite_connection import connect
 class Reader:
     """A store open for reading, and the keys that open its sealed values."""
 
-    folder: Path
     connection: Connection
     known: dict[str, sealing.OrganizationKeys]
 
@@ -45,13 +45,18 @@ class Reader:
         self.connection.close()
 
 
-def open_for_reading(folder: Path, key: str) -> Reader:
-    """Open the store in a data folder without locking it; `key` is INTERLOCK_KEY, empty for the key file.
+def open_for_reading(folder: Path, key: str, url: str = "") -> Reader:
+    """Open a site's store without joining or locking it; `key` is INTERLOCK_KEY, empty for the folder's key file.
 
     Raises:
         NotFound: there is no store in the folder.
         UnsafeStore: on a wrong key, or a database of another version than this program's.
+        StoreUnavailable: PostgreSQL does not answer.
     """
+    if is_shared(url):
+        from engine.store.postgres.reading import open_keys  # a site of one process never pays for this import
+
+        return Reader(*open_keys(url, key, folder / KEY_FILE))
     file = folder / DATABASE
     if not file.exists():
         raise NotFound(
@@ -61,7 +66,7 @@ def open_for_reading(folder: Path, key: str) -> Reader:
     try:
         _check_version(connection)
         master = sealing.master_key(key, folder / KEY_FILE, may_create=False)
-        return Reader(folder, connection, read_keys(connection, master))
+        return Reader(connection, read_keys(connection, master))
     except sqlite3.Error as error:
         connection.close()
         raise UnsafeStore(f"reading {file}: {error.sqlite_errorname}", code="store_unreadable") from error

@@ -20,7 +20,7 @@ from mappings.hl7v2_fhir.ids import JOIN, stable
 from mappings.hl7v2_fhir.microbiology import Family
 from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.resources.header import message_header
-from mappings.hl7v2_fhir.resources.observation import Setting, observation
+from mappings.hl7v2_fhir.resources.observation import Setting, observation, observations
 from mappings.hl7v2_fhir.resources.order import Numbers, service_request
 from mappings.hl7v2_fhir.resources.patient import encounter, patient
 from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
@@ -53,7 +53,7 @@ def transaction(parsed: Message, tables: Tables, context: Conversion) -> Convert
         content_type=CONTENT_TYPE,
         findings=tuple(reading.findings),
         tables=dict(reading.dialect.revisions),
-        resources=_count(reading),
+        resources=reading.kinds,
     )
 
 
@@ -73,19 +73,11 @@ def _bundle(reading: Reading) -> Json:
     if reading.meta:
         found["meta"] = reading.meta
     if control := reading.part(reading.header[10]):
-        found["identifier"] = {"system": reading.dialect.authority("", "", "") + ":message", "value": control}
+        found["identifier"] = {"system": reading.dialect.senders_own + ":message", "value": control}
     if made := instant(reading, reading.header[7]):
         found["timestamp"] = made
     found["entry"] = [orjson.Fragment(entry) if type(entry) is str else entry for entry in reading.entries.values()]
     return found
-
-
-def _count(reading: Reading) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for resource in reading.resources.values():
-        kind = resource["resourceType"]
-        counts[kind] = counts.get(kind, 0) + 1
-    return counts
 
 
 def _person(reading: Reading, person: Person, family: Family) -> None:
@@ -97,18 +89,17 @@ def _person(reading: Reading, person: Person, family: Family) -> None:
         reading.find("patient_missing", "PID")
     visit = person.visit
     seen = encounter(reading, visit.row, subject, annotated(reading, visit.notes), fallback) if visit else None
-    _notes(reading, person, subject, visit.notes if visit and seen is None else [])
+    unseen = visit.notes if visit and seen is None else []
+    if person.notes or unseen:
+        _notes(reading, person, subject, person.notes + unseen)
     if person.results:
         _loose_results(reading, person, Setting(subject, seen), fallback)
     for order, named in zip(person.orders, numbers, strict=True):
         _order(reading, order, named, Setting(subject, seen), family)
 
 
-def _notes(reading: Reading, person: Person, subject: Json | None, more: list[Row]) -> None:
+def _notes(reading: Reading, person: Person, subject: Json | None, rows: list[Row]) -> None:
     """The patient's notes and a visit's without Encounter; where there is no patient, the first order's or result's."""
-    rows = person.notes + more
-    if not rows:
-        return
     if subject is None:
         for first in (*person.orders[:1], *person.results[:1])[:1]:
             first.notes[:0] = rows
@@ -139,11 +130,10 @@ def _order(reading: Reading, order: Order, numbers: Numbers, setting: Setting, f
     named = reading.numbered(JOIN.join(("OBR", *key, code.code, code.system)))
     report = begin_report(reading, order, numbers, code, stable("DiagnosticReport", named), setting)
     _order_specimens(reading, order, setting, report, named)
-    setting.attachments = []
+    setting.attachments, setting.statuses = [], []
     scope = reading.scope("Observation", *key)
-    results = [observation(reading, result, setting, scope) for result in order.results]
-    statuses = [reading.resources[made["reference"]].get("status", "final") for made in results]
-    finish_report(reading, report, order, statuses)
+    results = observations(reading, order.results, setting, scope)
+    finish_report(reading, report, order, setting.statuses)
     request = service_request(reading, order, numbers, code, stable("ServiceRequest", named), report)
     report["basedOn"] = [request]
     if results:

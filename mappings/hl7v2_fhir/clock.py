@@ -11,22 +11,33 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 _LENGTHS = (4, 6, 8, 10, 12, 14)
+_PLAIN = (12, 14, 19)  # to the minute, to the second, and that with an offset
 
 
 def offset_of(text: str) -> str:
     """The offset at the end of a time stamp as FHIR writes it; "" when there is none."""
-    return "" if text.isdigit() else _split(text)[1] or ""
+    if text.isdigit():
+        return ""
+    if text[:-5].isdigit() and text[-5] in "+-":
+        return _stated(text[-5], text[-4:]) or ""
+    return _split(text)[1] or ""
 
 
 def read_stamp(text: str, message_offset: str, zone: ZoneInfo | None) -> tuple[str, str]:
     """A FHIR date or dateTime ("" when there is none) and the code of what is wrong ("" when nothing is)."""
-    digits, stated = text[:14], text[14:]
-    if digits.isdigit() and len(digits) > 11 and len(stated) in (0, 5) and text.isascii():
+    found = plain_stamp(text, message_offset, zone)
+    return (found, "") if found else _read_any(text, message_offset, zone)
+
+
+def plain_stamp(text: str, message_offset: str, zone: ZoneInfo | None) -> str:
+    """A dateTime of a stamp with minutes, and an offset or none, in which nothing is wrong; "" for any other."""
+    digits = text[:14]
+    if len(text) in _PLAIN and digits.isdigit() and text.isascii():
         minutes, seconds = digits[10:12], digits[12:] or "00"
-        known = _hour(digits[:10], stated, message_offset, zone)
-        if known and minutes <= "59" and seconds <= "59" and len(seconds) == 2:
-            return f"{known[0]}{minutes}:{seconds}{known[1]}", ""
-    return _read_any(text, message_offset, zone)
+        known = _hour(digits[:10], text[14:], message_offset, zone)
+        if known and minutes <= "59" and seconds <= "59":
+            return f"{known[0]}{minutes}:{seconds}{known[1]}"
+    return ""
 
 
 def read_day(text: str) -> tuple[str, str]:

@@ -38,7 +38,10 @@ class Key(NamedTuple):
 class Dialect:
     """One sender's code systems and authorities, and what was parsed with them."""
 
-    __slots__ = ("at", "authorities", "caches", "patterns", "revisions", "sender", "systems", "tables")
+    __slots__ = (
+        *("at", "authorities", "caches", "patterns", "plain_times", "revisions", "sender", "senders_own", "systems"),
+        "tables",
+    )
 
     def __init__(self, key: Key, tables: Tables, at: int) -> None:
         self.sender = key.sender
@@ -47,9 +50,11 @@ class Dialect:
         revisions = {"code-systems": key.code_systems, "authorities": key.authorities}
         self.revisions = {name: revision for name, revision in revisions.items() if revision}
         self.caches: dict[Callable[..., Any], dict[Any, Any]] = {}
-        self.patterns: dict[str, Any] = {}
+        self.patterns: dict[tuple[str, ...], Any] = {}
+        self.plain_times = set("+-.").isdisjoint("".join(key.separators))  # else an escape might hide in a time
         self.systems: dict[str, str] = {}
         self.authorities: dict[str, str] = {}
+        self.senders_own = self.authority("", "", "")
 
     def cached(self, parse: Callable[[Any, str], _T], reading: Any, raw: str) -> _T:
         """`parse(reading, raw)`, remembered when the text is small. `parse` must depend on the dialect only."""
@@ -65,9 +70,9 @@ class Dialect:
                 cache[raw] = found
         return found
 
-    def remember(self, key: str, pattern: _T) -> _T:
+    def remember(self, key: tuple[str, ...], pattern: _T) -> _T:
         """Keep a result pattern under its fields."""
-        if len(key) <= CACHED_CHARACTERS:
+        if sum(map(len, key)) <= CACHED_CHARACTERS:
             if len(self.patterns) >= CACHE_ENTRIES:
                 self.patterns.clear()
             self.patterns[key] = pattern

@@ -30,8 +30,14 @@ _CONTROLS = {code: "�" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 class Reading:
     """The state of one conversion."""
 
+    __slots__ = (
+        *("actors", "component", "context", "counts", "decode", "dialect", "entries", "escape", "field", "findings"),
+        *("header", "kinds", "mark", "message_offset", "meta", "people", "plain_times", "repetition", "resources"),
+        *("scopes", "sender", "separators", "subcomponent", "times", "zone"),
+    )
+
     def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
-        self.header = header = message.segments[0].fields + PADDING
+        self.header = header = message.rows[0] + PADDING
         self.separators = marks = message.separators
         self.component, self.repetition = marks.component or _NEVER, marks.repetition or _NEVER
         self.field, self.subcomponent, self.escape = marks.field, marks.subcomponent or _NEVER, marks.escape or _NEVER
@@ -39,11 +45,13 @@ class Reading:
         self.context = context
         self.sender = sender = context.sender or self.part(header[4]) or self.part(header[3]) or "unknown"
         self.dialect: Dialect = dialect_of(marks, message.charset, sender, tables, context.received_at)
+        self.plain_times = self.dialect.plain_times
         self.zone = ZoneInfo(context.timezone) if context.timezone else None
         self.message_offset = offset_of(self.part(header[7]))
         self.findings: list[Finding] = []
         self.entries: dict[str, Json | str] = {}  # text is JSON already
         self.resources: dict[str, Json] = {}
+        self.kinds: dict[str, int] = {}  # how many resources of each type
         self.times: dict[str, tuple[str, str]] = {}
         self.people: dict[str, list[Json]] = {}
         self.actors: dict[tuple[str, ...], list[Json]] = {}
@@ -56,7 +64,11 @@ class Reading:
         """The first component of a field's first repetition, decoded."""
         if not raw or raw.isalnum():
             return raw
-        return self.text(raw.split(self.repetition, 1)[0].split(self.component, 1)[0])
+        if self.repetition in raw:
+            raw = raw.split(self.repetition, 1)[0]
+        if self.component in raw:
+            raw = raw.split(self.component, 1)[0]
+        return self.text(raw)
 
     def parts(self, raw: str, least: int) -> list[str]:
         """The components of one repetition, still encoded, with empty ones behind up to `least`."""
@@ -115,23 +127,29 @@ class Reading:
 
     def put(self, resource: Json) -> Json:
         """Add a resource to write; a reference to it. Writing one id twice would fail the transaction: first wins."""
-        key = resource["id"]
-        url = f"{resource['resourceType']}/{key}"
+        key, kind = resource["id"], resource["resourceType"]
+        url = f"{kind}/{key}"
         if url not in self.resources:
             self.resources[url] = resource
+            self.count(kind)
             if self.meta is not None:
                 resource["meta"] = self.meta
             request = {"method": "PUT", "url": url}
             self.entries[url] = {"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request}
         return {"reference": url}
 
-    def put_text(self, kind: str, key: str, text: str, known: Json) -> Json:
-        """Add a resource whose members are JSON text already; `known` is what is asked of it later."""
-        url = f"{kind}/{key}"
+    def count(self, kind: str) -> None:
+        """Count a resource that is written."""
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+
+    def put_observation(self, key: str, text: str, known: Json) -> Json:
+        """Add an Observation whose members are JSON text already; `known` is what is asked of it later."""
+        url = "Observation/" + key
         if url not in self.resources:
             self.resources[url] = known
+            self.kinds["Observation"] = self.kinds.get("Observation", 0) + 1
             self.entries[url] = (
-                f'{{"fullUrl":"urn:uuid:{key}","resource":{{"resourceType":"{kind}","id":"{key}"{text}{self.mark}}},'
+                f'{{"fullUrl":"urn:uuid:{key}","resource":{{"resourceType":"Observation","id":"{key}"{text}{self.mark}}},'
                 f'"request":{{"method":"PUT","url":"{url}"}}}}'
             )
         return {"reference": url}

@@ -6,14 +6,19 @@ specimen is the specimen's, a result before any order is the patient's.
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from engine.formats.hl7v2 import Message
 from mappings.hl7v2_fhir.reading import PADDING, Row
 
-#: Behind the fields of an OBX or NTE, which are the most: they have no field after these.
-RESULT_PADDING = PADDING[:27]
+#: An OBX that ends with its time (OBX-14) or before it, as most do, is padded to just this length, which says so: one
+#: with more fields is longer. No builder asks for a later field of an OBX or NTE than OBX-26.
+SHORT = 27
+_TIMED = 15
+_TAILS = tuple(PADDING[: SHORT - n] for n in range(_TIMED + 1))
 
 _TEXT = ("TX", "FT")
-_SAME = (2, 3, 4, 6, 7, 8, 11, 14, 15, 23)
+_same = itemgetter(2, 3, 4, 6, 7, 8, 11, 14, 15, 23)
 """The OBX fields that two lines of one text share."""
 
 
@@ -36,9 +41,9 @@ class Result(Noted):
     def __init__(self, row: Row, number: int, specimen: Noted | None) -> None:
         self.row = row
         self.number = number
+        self.specimen = specimen
         self.notes: list[Row] = []
         self.more: list[str] | None = None
-        self.specimen = specimen
 
     @property
     def values(self) -> list[str]:
@@ -72,6 +77,8 @@ class Person(Noted):
 
 class _Walk:
     """Where the pass stands."""
+
+    __slots__ = ("controls", "early", "last", "orc", "order", "owner", "people", "specimen", "specimen_first")
 
     def __init__(self, specimen_first: bool) -> None:
         self.specimen_first = specimen_first
@@ -128,14 +135,14 @@ class _Walk:
         else:
             self.order.specimens.append(specimen)
 
-    def result(self, row: Row, number: int) -> None:
+    def goes_on(self, row: Row) -> bool:
+        """True when a text is the next line of the one before it, which then has it."""
         last = self.last
-        if last is not None and row[2] in _TEXT and all(row[i] == last.row[i] for i in _SAME):
-            last.more = last.more or []
-            last.more.append(row[5])
-            return
-        self.owner = self.last = found = Result(row, number, self.specimen)
-        (self.order or self.person()).results.append(found)
+        if last is None or _same(row) != _same(last.row):
+            return False
+        last.more = last.more or []
+        last.more.append(row[5])
+        return True
 
     def note(self, row: Row) -> None:
         (self.owner or self.person()).notes.append(row)
@@ -152,7 +159,8 @@ class _Walk:
 
 def kind_of(message: Message) -> str:
     """The type of a message, MSH-9.1."""
-    whole = message.segments[0][9]
+    header = message.rows[0]
+    whole = header[9] if len(header) > 9 else ""
     return whole[:3] if whole[3:4] == message.separators.component else message.segments[0].components(9)[0]
 
 
@@ -161,18 +169,21 @@ def structure(message: Message) -> list[Person]:
     walk = _Walk(specimen_first=kind_of(message) == "OUL")
     counts = dict.fromkeys(_GROUPS, 0)
     results = 0
-    for segment in message.segments:
-        name = segment.name
+    for name, row in zip(message.names, message.rows, strict=True):
         if name == "OBX":
             results += 1
-            walk.result(segment.fields + RESULT_PADDING, results)
-            continue
-        walk.last = None
-        if name == "NTE":
-            walk.note(segment.fields + RESULT_PADDING)
-        elif take := _GROUPS.get(name):
-            counts[name] += 1
-            take(walk, segment.fields + PADDING, counts[name])
+            row = row + _TAILS[min(len(row), _TIMED)]
+            if row[2] not in _TEXT or not walk.goes_on(row):
+                walk.owner = walk.last = found = Result(row, results, walk.specimen)
+                (walk.order or walk.person()).results.append(found)
+        elif name == "NTE":
+            walk.last = None
+            walk.note(row + _TAILS[0])
+        elif name:
+            walk.last = None
+            if take := _GROUPS.get(name):
+                counts[name] += 1
+                take(walk, row + PADDING, counts[name])
     walk.finish()
     return walk.people
 

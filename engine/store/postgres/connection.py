@@ -26,6 +26,8 @@ STATEMENT_SECONDS = 60.0
 STATEMENTS = 500
 """Prepared statements kept by the connection."""
 SCHEMA = "interlock"
+PLANS = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
+"""Our statements find their rows by index whatever the values are: planning each anew took longer than running it."""
 NAME_ORGANIZATIONS = "SELECT set_config('app.organizations', $1, true)"
 
 REFUSED = (
@@ -184,7 +186,7 @@ class PostgresConnection:
         if self._raw is not None and not self._raw.is_closed():
             return
         self.drop()
-        settings = {"search_path": SCHEMA, "timezone": "UTC", "application_name": "interlock"}
+        settings = {"search_path": SCHEMA, "timezone": "UTC", "application_name": "interlock", **PLANS}
         self._raw = self.wait(
             asyncpg.connect(
                 self._url, timeout=CONNECT_SECONDS, command_timeout=STATEMENT_SECONDS, server_settings=settings,

@@ -17,13 +17,14 @@ from engine.ports import Clock, Role, Taken
 from engine.store import sealing
 from engine.store.committing import STEPS, CommittingStore
 from engine.store.connection import Connection
-from engine.store.keyring import Keyring, read_keys
+from engine.store.keyring import Keyring
 from engine.store.operations import Act, Release
 from engine.store.postgres import schema
 from engine.store.postgres.connection import PostgresConnection
 from engine.store.postgres.lanes import bury, leave, take, take_one
 from engine.store.postgres.ledger import SharedLedger, release
 from engine.store.postgres.membership import DatabaseClock
+from engine.store.postgres.reading import keys_of, organizations
 from engine.store.postgres.safety import refuse_unsafe
 
 STEPS_OF_SEVERAL = (*STEPS[:2], (Release, release), *STEPS[2:])
@@ -31,7 +32,6 @@ STEPS_OF_SEVERAL = (*STEPS[:2], (Release, release), *STEPS[2:])
 MONTHS_AHEAD = 2
 ADD_PARTITIONS = f"SELECT add_partitions({MONTHS_AHEAD})"
 LARGEST = "SELECT max(id) FROM {0}"
-ORGANIZATIONS = "SELECT name FROM organization ORDER BY name"
 
 T = TypeVar("T")
 
@@ -135,9 +135,9 @@ def _open(
         refuse_unsafe(connection)
         with connection.transaction():
             connection.execute(ADD_PARTITIONS)
-        names = [name for (name,) in connection.execute(ORGANIZATIONS)]
+        names = organizations(connection)
         master = sealing.master_key(key, key_file, may_create=not names)
-        keyring.update(_read_keys(connection, names, master))
+        keyring.update(keys_of(connection, names, master))
         database_clock = DatabaseClock()
         ledger = SharedLedger(connection, database_clock, clock or database_clock, role, STEPS_OF_SEVERAL)
         reading = PostgresConnection(url, lambda: keyring, read_only=True)
@@ -145,11 +145,3 @@ def _open(
     except BaseException:
         connection.close()
         raise
-
-
-def _read_keys(connection: PostgresConnection, names: list[str], master: bytes) -> Keyring:
-    connection.begin_for(names)
-    try:
-        return read_keys(connection, master)
-    finally:
-        connection.roll_back()

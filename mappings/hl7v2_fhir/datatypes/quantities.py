@@ -7,6 +7,7 @@ with the system that it is a code of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orjson import Fragment
 
@@ -47,6 +48,10 @@ def decimal(text: str) -> str:
     elif whole or not fraction:
         return ""
     return f"{sign}{whole or '0'}.{fraction}" if fraction else sign + whole
+
+
+#: `decimal` of short texts, remembered: a bare number names nobody, and laboratories report few different ones.
+short_decimal = lru_cache(maxsize=4096)(decimal)
 
 
 def number(text: str) -> Fragment | None:

@@ -6,7 +6,7 @@ an extension beside the element.
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.clock import read_day, read_stamp
+from mappings.hl7v2_fhir.clock import plain_stamp, read_day, read_stamp
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import Json, own_text
 
@@ -56,6 +56,9 @@ def instant(reading: Reading, raw: str) -> str:
 
 def read_time(reading: Reading, raw: str) -> tuple[str, str]:
     """A dateTime ("" when there is none) and the code of what is wrong ("" when nothing is); remembered."""
+    if plain := plain_stamp(raw, reading.message_offset, reading.zone) if reading.plain_times else "":
+        found = reading.times[raw] = (plain, "")
+        return found
     text = reading.part(raw)
     if not text:
         return "", ""

@@ -7,35 +7,36 @@ a result is found in its own resource.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 
 from mappings.hl7v2_fhir.datatypes.attachments import embedded, pointed
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
 from mappings.hl7v2_fhir.datatypes.identifiers import entity
 from mappings.hl7v2_fhir.datatypes.notes import annotated
-from mappings.hl7v2_fhir.datatypes.quantities import Unit, decimal, unit_extension
+from mappings.hl7v2_fhir.datatypes.quantities import Unit, decimal, short_decimal, unit_extension
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.values import Put, text_of
 from mappings.hl7v2_fhir.ids import Scope
 from mappings.hl7v2_fhir.reading import Reading, Row, members
 from mappings.hl7v2_fhir.resources.pattern import Pattern, pattern_of
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, producer, role
-from mappings.hl7v2_fhir.structure import RESULT_PADDING, Result
+from mappings.hl7v2_fhir.structure import SHORT, Result
 from mappings.hl7v2_fhir.vocabulary import OWN, STANDARD, TERMINOLOGY, Json, absent, own_text
 
+_QUANTITY = ',"valueQuantity":{"value":'
 _VALUE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
 _DIRECTOR: Json = {"coding": [{"system": TERMINOLOGY + "v2-0912", "code": "MDIR"}]}
 
 
 _QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSampledData"})
 
-#: Rows without any field behind OBX-14 are shorter.
-_SHORT = len(RESULT_PADDING) + 15
-
 
 class Setting:
     """What the results of one order share: the references and times that a result does not say itself."""
 
-    __slots__ = ("_members", "attachments", "effective", "shared", "specimen", "specimens", "subject")
+    __slots__ = (
+        *("_members", "stamped", "attachments", "effective", "shared", "specimen", "specimens", "statuses", "subject"),
+    )
 
     def __init__(self, subject: Json | None, encounter: Json | None) -> None:
         self.subject = subject
@@ -48,7 +49,9 @@ class Setting:
         self.specimen: Json | None = None
         self.specimens: dict[int, Json] = {}
         self.attachments: list[Json] | None = None
+        self.statuses: list[str] = []
         self._members: str | None = None
+        self.stamped: dict[str, str] = {}
 
     @property
     def members(self) -> str:
@@ -58,15 +61,54 @@ class Setting:
             found = self._members = members(self.shared)
         return found
 
+    def timed(self, reading: Reading, raw: str, number: int) -> str:
+        """What is shared, and a result's own time (OBX-14), else what the order or its specimen says, as JSON text."""
+        known = self.stamped.get(raw)
+        if known is not None:
+            return known
+        found: Json = {}
+        put_time(reading, found, "effectiveDateTime", raw, f"OBX[{number}]-14")
+        text = self.members + members(found or self.effective)
+        if "_effectiveDateTime" not in found:  # else each result reports it
+            self.stamped[raw] = text
+        return text
+
+
+def observations(reading: Reading, results: Sequence[Result], setting: Setting, scope: Scope) -> list[Json]:
+    """Write the Observations of one order, each named in its scope by its test and sub-id; references to them.
+
+    The plain result, a number with nothing beside it, is nearly every one of a laboratory: it goes a short way.
+    """
+    made: list[Json] = []
+    alone = setting.specimen is None and reading.plain_times
+    for result in results:
+        row = result.row
+        pattern = pattern_of(reading, row)
+        key = scope.stable(pattern.name)
+        digits = short_decimal(row[5]) if alone and pattern.plain and len(row[5]) < 16 else ""
+        if digits and len(row) == SHORT and not result.notes and not result.specimen:
+            setting.statuses.append(pattern.status)
+            timed = setting.stamped.get(row[14]) or setting.timed(reading, row[14], result.number)
+            text = f"{pattern.members}{timed}{_QUANTITY}{digits}{pattern.quantity}}}"
+            made.append(reading.put_observation(key, text, pattern.known))
+        else:
+            made.append(_observation(reading, result, setting, pattern, key))
+    return made
+
 
 def observation(reading: Reading, result: Result, setting: Setting, scope: Scope) -> Json:
     """Write one Observation, named in its scope by its test and sub-id; a reference to it."""
+    return observations(reading, (result,), setting, scope)[0]
+
+
+def _observation(reading: Reading, result: Result, setting: Setting, pattern: Pattern, key: str) -> Json:
+    """Write an Observation of any kind of value, with whatever stands beside it."""
     row = result.row
-    pattern = pattern_of(reading, row)
-    key = scope.stable(pattern.name)
     if pattern.said == "U" and not any(reading.text(value) for value in result.values):
+        setting.statuses.append("final")
         return _finalise(reading, key)
-    effective = _effective(reading, row[14], result.number, setting)
+    setting.statuses.append(pattern.status)
+    timed = setting.timed(reading, row[14], result.number)
     for code, field, subject in pattern.findings:
         reading.find(code, f"OBX[{result.number}]-{field}", subject)
     found: Json = {}  # what is not text already
@@ -74,7 +116,7 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
     value = _number(reading, pattern, row[5], extensions)
     if not value:
         _value(reading, found, result, pattern, extensions, setting)
-    if len(row) > _SHORT:
+    if len(row) > SHORT:
         if performers := _performers(reading, row):
             found["performer"] = performers
         _rest(reading, found, row, extensions, result.number)
@@ -84,8 +126,8 @@ def observation(reading: Reading, result: Result, setting: Setting, scope: Scope
         found["specimen"] = specimen
     if extensions:
         found["extension"] = extensions
-    text = f"{pattern.members}{setting.members}{effective}{value}{members(found)}"
-    return reading.put_text("Observation", key, text, pattern.known)
+    text = f"{pattern.members}{timed}{value}{members(found)}"
+    return reading.put_observation(key, text, pattern.known)
 
 
 def _finalise(reading: Reading, key: str) -> Json:
@@ -93,20 +135,11 @@ def _finalise(reading: Reading, key: str) -> Json:
     url = f"Observation/{key}"
     if url not in reading.resources:
         patch = base64.b64encode(b'[{"op":"replace","path":"/status","value":"final"}]').decode()
+        reading.count("Binary")
         binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": patch}
         reading.resources[url] = binary
         reading.entries[url] = {"resource": binary, "request": {"method": "PATCH", "url": url}}
     return {"reference": url}
-
-
-def _effective(reading: Reading, raw: str, number: int, setting: Setting) -> str:
-    """OBX-14, else what the order or its specimen says, as JSON text."""
-    value, fault = reading.times.get(raw) or ("", "")
-    if value and not fault:
-        return f',"effectiveDateTime":"{value}"'
-    found: Json = {}
-    put_time(reading, found, "effectiveDateTime", raw, f"OBX[{number}]-14")
-    return members(found or setting.effective)
 
 
 def _number(reading: Reading, pattern: Pattern, raw: str, extensions: list[Json]) -> str:
@@ -116,7 +149,7 @@ def _number(reading: Reading, pattern: Pattern, raw: str, extensions: list[Json]
         return ""
     if pattern.unit.kept is not None:
         extensions.append(pattern.unit.kept)
-    return f',"valueQuantity":{{"value":{digits}{pattern.quantity}}}'
+    return f"{_QUANTITY}{digits}{pattern.quantity}}}"
 
 
 def _value(

@@ -64,7 +64,9 @@ def _identifiers(reading: Reading, pid: Row) -> list[Json]:
     """Every identifier once: the same number of the same authority is one, whatever its type."""
     found: dict[tuple[str, str], Json] = {}
     for field, kind in _IDENTIFIERS:
-        for repetition in reading.repetitions(raw) if (raw := pid[field]) else ():
+        if not (raw := pid[field]):
+            continue
+        for repetition in reading.repetitions(raw):
             if made := extended(reading, repetition, kind):
                 if field == 19:
                     made["system"] = US_SSN
@@ -76,7 +78,7 @@ def _identity(reading: Reading, identifiers: list[Json], fallback: str) -> str:
     if not identifiers:
         reading.find("patient_without_identifier", "PID-3")
         return stable("Patient", reading.sender, fallback)
-    best = min(identifiers, key=_rank)
+    best = min(identifiers, key=_rank) if len(identifiers) > 1 else identifiers[0]
     return stable("Patient", best["system"], best["value"])
 
 
@@ -137,7 +139,7 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
     visit = extended(reading, pv1[19].split(reading.repetition, 1)[0], "VN") if pv1[19] else None
     if code not in PATIENT_CLASS or (code in ("N", "U") and visit is None):
         return None
-    key = (visit["system"], visit["value"]) if visit else (str(subject), reading.part(pv1[44]) or fallback, code)
+    key = (visit["system"], visit["value"]) if visit else (_said(subject), reading.part(pv1[44]) or fallback, code)
     found: Json = {"resourceType": "Encounter", "id": stable("Encounter", *key)}
     if notes:
         found["extension"] = [{"url": STANDARD + "note", "valueAnnotation": note} for note in notes]
@@ -148,6 +150,11 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
     found["class"] = PATIENT_CLASS[code]
     _visit(reading, found, pv1, subject)
     return reading.put(found)
+
+
+def _said(subject: Json | None) -> str:
+    """The patient as ids have named it from the first: the text of the reference, or `None`."""
+    return f"{{'reference': '{subject['reference']}'}}" if subject else "None"
 
 
 def _visit(reading: Reading, found: Json, pv1: Row, subject: Json | None) -> None:

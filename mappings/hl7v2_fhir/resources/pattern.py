@@ -7,23 +7,29 @@ nobody may change it, and it holds no value, time or person.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import itemgetter
 
 from mappings.hl7v2_fhir.datatypes.codes import Coded, coded, concepts, flags, status_extension
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, reference_range, unit_of
 from mappings.hl7v2_fhir.datatypes.values import DOCUMENT_TYPES, TEXT_TYPES, Put, numeric, put_for, put_other
-from mappings.hl7v2_fhir.ids import JOIN
+from mappings.hl7v2_fhir.ids import named
 from mappings.hl7v2_fhir.reading import Reading, Row, members
 from mappings.hl7v2_fhir.vocabulary import EXACT_STATUS, OBSERVATION_STATUS, STANDARD, Json, absent
+
+_said_alike = itemgetter(2, 3, 4, 6, 7, 8, 10, 11)
+"""The fields of an OBX that laboratories send in the same combinations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """The parsed OBX-2, 3, 4, 6, 7, 8, 10 and 11; what every result says alike is JSON text already."""
 
-    name: str  # names the test in stable ids
+    name: bytes  # names the test in stable ids
+    status: str
     code: Coded
     said: str  # OBX-11 as the message has it
     kind: str  # OBX-2
+    plain: bool  # a number with nothing to keep or report beside it
     put: Put | None  # writes a value; None for text and documents
     document: bool
     numeric: bool
@@ -38,7 +44,7 @@ class Pattern:
 
 def pattern_of(reading: Reading, row: Row) -> Pattern:
     """The pattern of one OBX."""
-    key = reading.field.join((row[2], row[3], row[4], row[6], row[7], row[8], row[10], row[11]))
+    key = _said_alike(row)
     found: Pattern | None = reading.dialect.patterns.get(key)
     return found or reading.dialect.remember(key, _pattern(reading, row))
 
@@ -62,14 +68,15 @@ def _pattern(reading: Reading, row: Row) -> Pattern:
         elements["referenceRange"] = ranges
     document = kind in DOCUMENT_TYPES
     put = None if document or kind in TEXT_TYPES else put_for(kind) or put_other
-    name = JOIN.join((code.code, code.system, reading.text(row[4])))
     extensions = tuple(_extensions(reading, row))
     missing = _absent(said, elements["status"])
     return Pattern(
-        name=name,
+        name=named(code.code, code.system, reading.text(row[4])),
+        status=elements["status"],
         code=code,
         said=said,
         kind=kind,
+        plain=put is numeric and not (extensions or findings or unit.kept or said == "U"),
         put=put,
         document=document,
         numeric=put is numeric,
