@@ -21,6 +21,7 @@ from engine.broker import open_broker
 from engine.channels.checks import Known
 from engine.channels.faults import Fault
 from engine.channels.site import Changes, Site, diff, read_site
+from engine.connectors.sockets import share_ports
 from engine.control import SOCKET, ControlServer
 from engine.errors import Configuration, Conflict, InterlockError
 from engine.following import Following
@@ -72,6 +73,8 @@ class Runtime:
         settings = self.settings
         self._lock = lock_folder(settings.data)
         self.store = await open_any(settings.data, settings.store, settings.key, settings.role)
+        if self.store.shared:
+            share_ports()
         await self._compose()
         await recover(self.store)
         if settings.role in ("all", "worker"):

@@ -95,19 +95,38 @@ def database() -> Database:
     return made
 
 
-@asynccontextmanager
-async def opened(folder: Path, clock: Any = None, role: str = "all") -> AsyncIterator[PostgresStore]:
-    """A store that knows the organization `site`: empty for a folder that was not the last one's."""
+async def join(folder: Path, clock: Any = None, role: str = "all") -> PostgresStore:
+    """One process's store: empty for a folder that was not the last one's. Whoever joins closes or kills it."""
     at = await asyncio.to_thread(database)
     if at.folder != folder:
         await asyncio.to_thread(at.empty)
         at.folder = folder
-    store = await open_postgres(at.url, "", folder / "interlock.key", role, clock)
+    return await open_postgres(at.url, "", folder / "interlock.key", role, clock)
+
+
+@asynccontextmanager
+async def opened(folder: Path, clock: Any = None, role: str = "all") -> AsyncIterator[PostgresStore]:
+    """A store that knows the organization `site`: empty for a folder that was not the last one's."""
+    store = await join(folder, clock, role)
     try:
         await store.know("site")
         yield store
     finally:
         store.close()
+
+
+def kill(store: PostgresStore) -> None:
+    """End a store as a process ends that is killed and was not heard of for long: it says nothing to the others."""
+    end_lease(store)
+    store._commits.close()
+    for connection in (store._reading, store._connection):
+        store._reader.submit(connection.close)
+    store._reader.shutdown()
+
+
+def end_lease(store: PostgresStore) -> None:
+    """The next process that attends to the site takes a store for one that is gone, though it may go on."""
+    run(database().admin, f"UPDATE interlock.process SET until = 0 WHERE epoch = {store.epoch}")
 
 
 def run(url: str, *statements: str) -> list[Any]:

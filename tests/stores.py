@@ -1,13 +1,18 @@
-"""Stores for tests, and short ways to bring deliveries into every state."""
+"""Stores for tests, and short ways to bring deliveries into every state.
+
+Which store `run` and `building.path` open is the choice of the fixture `both_stores`; without it, it is SQLite.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from engine.errors import Reply, Weight
 from engine.model import (
@@ -25,8 +30,17 @@ from engine.model import (
     Settlement,
     Verdict,
 )
+from engine.store.open_read import Reader, open_for_reading
 from engine.store.sqlite import SqliteStore, open_store
 from engine.wiring import Channel, DestinationSpec, SourceSpec
+from tests import postgres
+
+CHOSEN = "sqlite"
+"""The store that is meant where none is named: "sqlite" or "postgres"."""
+SQLITE_ONLY = pytest.mark.parametrize("both_stores", ["sqlite"], indirect=True)
+"""For a test of SQLite's own files, plans or single process, in a module that runs on both stores."""
+POSTGRES_ONLY = pytest.mark.parametrize("both_stores", ["postgres"], indirect=True)
+"""For a test of what only processes that share a store have, in a module that runs on both stores."""
 
 NOON = 1_790_000_000_000_000
 SITE = "site"
@@ -54,11 +68,21 @@ async def opened(folder: Path, clock: StepClock | None = None) -> AsyncIterator[
         store.close()
 
 
+def chosen(folder: Path, clock: StepClock | None = None) -> AbstractAsyncContextManager[Any]:
+    """The chosen store of a folder, which knows the organization `site`."""
+    return postgres.opened(folder, clock or StepClock()) if CHOSEN == "postgres" else opened(folder, clock)
+
+
+def reading(folder: Path) -> Reader:
+    """The chosen store of a folder as a command opens it that only reads."""
+    return open_for_reading(folder, "", postgres.database().url if CHOSEN == "postgres" else "")
+
+
 def run(folder: Path, work: Callable[[SqliteStore], Awaitable[Any]], clock: StepClock | None = None) -> Any:
-    """Open a store, do the work, close it."""
+    """Open the chosen store, do the work, close it."""
 
     async def main() -> Any:
-        async with opened(folder, clock) as store:
+        async with chosen(folder, clock) as store:
             return await work(store)
 
     return asyncio.run(main())

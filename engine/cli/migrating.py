@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
     group.command(
         epilog=examples(
             "interlock migrate schema --store postgresql://interlock_owner@db/interlock --app-role interlock_app",
-            "interlock migrate schema --app-role interlock_app     # the URL is in INTERLOCK_STORE, its password with it",
+            "interlock migrate schema --app-role interlock_app     # the URL is in INTERLOCK_STORE",
         )
     )(schema)
     group.command(

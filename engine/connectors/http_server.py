@@ -15,6 +15,7 @@ from typing import cast
 
 import httptools
 
+from engine.connectors import sockets
 from engine.connectors.sockets import Deadline, tune
 from engine.failpoints import failpoint
 
@@ -102,6 +103,7 @@ class Server:
             ssl_handshake_timeout=_HANDSHAKE_SECONDS if tls else None,
             ssl_shutdown_timeout=_LINGER_SECONDS if tls else None,
             backlog=256,
+            reuse_port=sockets.ports_are_shared and bool(port),
         )
         return int(self._listener.sockets[0].getsockname()[1])
 

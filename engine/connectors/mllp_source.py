@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from engine import observe
 from engine.clock import SystemClock
+from engine.connectors import sockets
 from engine.connectors.mllp_connection import LINGER_SECONDS, Connection, Limits, Report
 from engine.connectors.options import Knob, read_options
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context
@@ -83,6 +84,7 @@ class MllpSource:
                 ssl_shutdown_timeout=LINGER_SECONDS if self._tls else None,
                 backlog=512,
                 reuse_address=True,
+                reuse_port=sockets.ports_are_shared and bool(self._port),
             )
         except OSError as error:
             text = f"listening: {error.strerror or 'the address cannot be used'}"

@@ -9,6 +9,9 @@ import os
 import socket
 from collections.abc import Callable
 
+ports_are_shared = False
+"""Several processes of a site may listen at one address; the kernel spreads new connections over them."""
+
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
 
 
@@ -27,6 +30,12 @@ def tune(transport: asyncio.Transport, user_timeout: float) -> None:
         for name, value in (*_KEEPALIVE, ("TCP_USER_TIMEOUT", max(1, round(user_timeout * 1000)))):
             if hasattr(socket, name):  # not every system has them all
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def share_ports() -> None:
+    """From now on, listen where other processes of the site do, too."""
+    global ports_are_shared
+    ports_are_shared = hasattr(socket, "SO_REUSEPORT")
 
 
 def send_now(transport: asyncio.Transport, data: bytes) -> None:

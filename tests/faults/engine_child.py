@@ -69,6 +69,7 @@ class Engine:
         self.where: dict[str, Where] = {}
         self.wrapper: Sequence[str] = ()
         self.more_environment: dict[str, str] = {}
+        self.arguments: Sequence[str] = ()
         self.channels.mkdir(parents=True, exist_ok=True)
         (folder / "faults_site.py").write_text(SITE)
 
@@ -88,6 +89,7 @@ class Engine:
         command = [
             *self.wrapper, sys.executable, "-m", "engine.cli", "serve", "--channels", str(self.channels),
             "--data", str(self.data), "--http", "127.0.0.1:0", "--agreements-in-place", "--json",
+            *self.arguments,
         ]  # fmt: skip
         environment = {**self.environment(failpoint), "INTERLOCK_GRACE_SECONDS": str(grace)}
         with open(self.log, "a") as log:

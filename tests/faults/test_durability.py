@@ -312,10 +312,10 @@ def test_a_store_that_is_away_is_answered_negatively_and_for_now(tmp_path: Path)
                 assert answer.verdict.transient
                 assert answer.payload is not None
                 assert b"MSA|AE|C1" in answer.payload
-            assert path.states() == []
+            assert await path.states() == []
             away.away = False
             assert (await path.send(building.oru())).positive
             await path.quiet()
-            assert path.states() == ["delivered"]
+            assert await path.states() == ["delivered"]
 
     asyncio.run(scenario())

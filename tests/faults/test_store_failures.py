@@ -81,7 +81,7 @@ def hold(parsed: Any, tables: Any, context: Any) -> Any:
 async def ended(path: building.Path_, wanted: list[str]) -> None:
     """Wait until the deliveries stand so; where they do not, the test's own time limit says so."""
     async with asyncio.timeout(20):
-        while path.states() != wanted:
+        while await path.states() != wanted:
             await asyncio.sleep(0.01)
 
 
