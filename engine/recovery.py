@@ -50,6 +50,7 @@ async def recover(store: CommittingStore) -> int:
     """
     if store.shared:
         await store.attend()
+        await _note_restored(store)
         return 0
     left = await store.read(lambda c: backlog.claimed_before(c, store.epoch))
     count = 0

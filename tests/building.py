@@ -1,11 +1,15 @@
-"""Builders for tests: synthetic messages, channels and a running path on a real store, without a wire."""
+"""Builders for tests: synthetic messages, channels and a running path on a real store, without a wire.
+
+The store is the one that the fixture `both_stores` chose. On PostgreSQL the path is one process of a site: its lanes are
+taken, carried and let go of, and its broker rings in its own loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +22,13 @@ from engine.intake import take
 from engine.model import Answer, Arrival, Finding
 from engine.organizations.directory import SiteDirectory
 from engine.outlet import Outlet
-from engine.ports import Ports, Running
-from engine.store.sqlite import SqliteStore, open_store
+from engine.ports import Ports, Role, Running
+from engine.store.committing import CommittingStore
+from engine.store.postgres.store import PostgresStore
+from engine.store.sqlite import open_store
 from engine.wiring import Channel, DestinationSpec, Retry, SourceSpec
 from engine.worker import Worker
+from tests import postgres, stores
 
 
 def oru(control: str = "C1", patient: str = "P1", value: str = "13.9", order: str = "", **more: str) -> bytes:
@@ -93,53 +100,102 @@ class Path_:
     """The path at work."""
 
     ports: Ports
-    store: SqliteStore
+    store: Any  # the one of both that the test is for
     worker: Worker
     running: Running
     destinations: Mapping[str, MemoryDestination]
+    folder: Path
+    is_killed: bool = False
+    """True: its store ends without a word to the others, as a process does that is killed."""
+    taking: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def send(self, raw: bytes) -> Answer:
         """What a source does with one message."""
         return await take(raw, Arrival(self.running.channel.name, self.store.now()), self.running, self.ports)
 
     async def quiet(self) -> None:
-        """Wait until no lane is at work and none is ready."""
-        while any(outlet._at_work or outlet._ready for outlet in self.worker.outlets.values()):
+        """Wait until no lane is at work, none is ready, and none is being taken or let go of."""
+        while self.is_busy:
             await asyncio.sleep(0)
 
-    def states(self) -> list[str]:
+    @property
+    def is_busy(self) -> bool:
+        """True while something goes on that no timer has to begin."""
+        at_work = (o._at_work or o._ready or o.letting_go for o in self.worker.outlets.values())
+        rung: Any = self.worker.broker
+        return bool(any(at_work) or self.taking or self.worker._taking or rung._waiting)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a query finds in the store."""
+        return await self.store.read(lambda c: [tuple(row) for row in c.execute(query)])  # type: ignore[no-any-return]
+
+    async def states(self) -> list[str]:
         """The state of every delivery, in order of id."""
-        rows = self.store._connection.execute("SELECT state FROM delivery ORDER BY id")
-        return [row[0] for row in rows]
+        return [row[0] for row in await self.rows("SELECT state FROM delivery ORDER BY id")]
+
+    def heard(self, channel: str) -> None:
+        """A channel rang."""
+        task = asyncio.get_running_loop().create_task(self.worker.take(channel))
+        self.taking.add(task)
+        task.add_done_callback(self.taking.discard)
+
+    def end(self) -> None:
+        """Close the store, or leave it as a killed process does."""
+        if self.is_killed and isinstance(self.store, PostgresStore):
+            postgres.kill(self.store)
+        else:
+            self.store.close()
+
+
+async def open_chosen(folder: Path, role: Role = "all") -> CommittingStore:
+    """The chosen store of a folder, with the system's clock."""
+    if stores.CHOSEN == "postgres":
+        return await postgres.join(folder, MovedClock(), role)
+    return open_store(folder, "", MovedClock(), asyncio.get_running_loop())
 
 
 @asynccontextmanager
 async def path(
-    folder: Path, wiring: Channel | None = None, agreed: bool = True, **resolved: Any
+    folder: Path, wiring: Channel | None = None, agreed: bool = True, role: Role = "all", **resolved: Any
 ) -> AsyncIterator[Path_]:
-    """The path on a real store in a folder, with memory destinations."""
+    """The path on a real store in a folder, with memory destinations; `role` is for one of several on PostgreSQL."""
     wiring = wiring or channel()
-    store = open_store(folder, "", MovedClock(), asyncio.get_running_loop())
+    store = await open_chosen(folder, role)
     await store.know(wiring.owner)
+    line = _line(folder, store, wiring, agreed, resolved)
+    if role in ("all", "worker"):
+        _outlets(line)
+        await line.worker.broker.start(line.heard)
+    try:
+        yield line
+    finally:
+        await line.worker.broker.stop()
+        await line.worker.drain()
+        await asyncio.gather(*line.taking)
+        line.end()
+
+
+def _line(folder: Path, store: CommittingStore, wiring: Channel, agreed: bool, resolved: Mapping[str, Any]) -> Path_:
     running = Running(wiring, Hl7v2(), resolved.get("converters", {}), resolved.get("predicates", {}))
-    directory = SiteDirectory(agreed)
 
     async def nothing_found(raw: bytes) -> list[Finding]:
-        return resolved.get("findings", [])
+        return resolved.get("findings", [])  # type: ignore[no-any-return]
 
     def no_maps(parsed: Any, rules: Any, tables: Any, at: int) -> Any:
         return parsed, (), {}
 
-    ports = Ports(store, directory, NoTables(), no_maps, None, Applications(store), nothing_found)  # type: ignore[arg-type]
-    worker = Worker(ports, LocalBroker(), 1 << 20)
+    applications = Applications(store)
+    ports = Ports(store, SiteDirectory(agreed), NoTables(), no_maps, None, applications, nothing_found)  # type: ignore[arg-type]
+    worker = Worker(ports, resolved.get("broker") or LocalBroker(), 1 << 20)
     ports.lanes = worker
-    worker.on_settled = ports.applications.settled  # type: ignore[attr-defined]
-    made = {}
+    worker.on_settled = applications.settled
+    store.on_expelled = worker.lose_all
+    return Path_(ports, store, worker, running, {}, folder)
+
+
+def _outlets(line: Path_) -> None:
+    wiring = line.running.channel
+    made = {one.name: MemoryDestination(wiring.name, one) for one in wiring.destinations}
     for one in wiring.destinations:
-        made[one.name] = MemoryDestination(wiring.name, one)
-        worker.outlets[wiring.name, one.name] = Outlet(running, one, made[one.name], worker)
-    try:
-        yield Path_(ports, store, worker, running, made)
-    finally:
-        await worker.drain()
-        store.close()
+        line.worker.outlets[wiring.name, one.name] = Outlet(line.running, one, made[one.name], line.worker)
+    line.destinations = made

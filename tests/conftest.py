@@ -1,4 +1,4 @@
-"""What every test may use: the shared corpus, and the rule "skip on a laptop, fail in CI"."""
+"""What every test may use: the shared corpus, both stores, and the rule "skip on a laptop, fail in CI"."""
 
 from __future__ import annotations
 
@@ -25,6 +25,21 @@ def shared() -> Path:
     if not (folder / "corpus").is_dir():
         missing(f"the shared corpus is not at {folder}; set INTERLOCK_SHARED to read it")
     return folder
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def both_stores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test once on each store: `stores.run`, `stores.reading` and `building.path` open the one of this run.
+
+    A module asks for it with `pytestmark = pytest.mark.usefixtures("both_stores")`; a test in it that is about one of
+    them is marked `stores.SQLITE_ONLY` or `stores.POSTGRES_ONLY` and says why.
+    """
+    from tests import postgres, stores
+
+    if request.param == "postgres":
+        postgres.database()  # skips or fails here when there is no server
+    monkeypatch.setattr(stores, "CHOSEN", request.param)
+    return str(request.param)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

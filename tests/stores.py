@@ -73,9 +73,9 @@ def chosen(folder: Path, clock: StepClock | None = None) -> AbstractAsyncContext
     return postgres.opened(folder, clock or StepClock()) if CHOSEN == "postgres" else opened(folder, clock)
 
 
-def reading(folder: Path) -> Reader:
-    """The chosen store of a folder as a command opens it that only reads."""
-    return open_for_reading(folder, "", postgres.database().url if CHOSEN == "postgres" else "")
+def reading(folder: Path, key: str = "") -> Reader:
+    """The chosen store of a folder as a command opens it that only reads; not on a thread where a loop runs."""
+    return open_for_reading(folder, key, postgres.database().url if CHOSEN == "postgres" else "")
 
 
 def run(folder: Path, work: Callable[[SqliteStore], Awaitable[Any]], clock: StepClock | None = None) -> Any:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sqlite3
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,9 +15,10 @@ from typing import Any
 
 from engine.model import DeliveryState, Finding, Outcome
 from engine.store import acts, standing
-from engine.store.moving.tables import TABLES
-from engine.store.sqlite import DATABASE
+from engine.store.moving.tables import TABLES, Table
+from engine.store.sqlite import DATABASE, KEY_FILE
 from tests import postgres, stores
+from tests.conftest import ROOT
 from tests.stores import StepClock, claim, deliver, doubt, held, keep, keep_one, kill, receipt, refused, settle
 
 OTHER = "other"
@@ -93,7 +98,7 @@ async def _beside_messages(store: Any) -> None:
     for state in ("paused", "started"):
         change = partial(acts.set_channel_state, channel="lab", destination="pager", state=state, reason="works")
         await store.act(partial(change, actor="maria", organization=stores.SITE))
-    await store.act(lambda t: standing.record_revision(t, replace(stores.channel(), revision="r1", text='name = "lab"')))
+    await store.act(lambda t: standing.record_revision(t, replace(stores.channel(), revision="r1", text="x = 1")))
     await store.act(lambda t: standing.agreements(t, True, stores.SITE))
     for number in (1, 2):
         await store.act(lambda t, n=number: t.connection.execute(ADD_TOKEN, (bytes([n]) * 32, f"il_{n}", n)))
@@ -102,7 +107,17 @@ async def _beside_messages(store: Any) -> None:
 def make_sqlite(folder: Path, messages: int = 0, clock: StepClock | None = None) -> None:
     """Such a site in a data folder, with its key file."""
     folder.mkdir(parents=True, exist_ok=True)
-    stores.run(folder, lambda store: fill(store, messages), clock)
+    on_sqlite(folder, lambda store: fill(store, messages), clock)
+
+
+def on_sqlite(folder: Path, work: Callable[[Any], Awaitable[Any]], clock: StepClock | None = None) -> Any:
+    """Open the embedded store of a folder, do the work, close it."""
+
+    async def main() -> Any:
+        async with stores.opened(folder, clock) as store:
+            return await work(store)
+
+    return asyncio.run(main())
 
 
 def make_postgres(folder: Path, messages: int = 0, clock: StepClock | None = None) -> postgres.Database:
@@ -117,6 +132,35 @@ def make_postgres(folder: Path, messages: int = 0, clock: StepClock | None = Non
     return postgres.database()
 
 
+CRASHES = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from engine.store.postgres.store import open_postgres
+from tests import stores, whole_site
+
+async def main(url, key_file, messages):
+    store = await open_postgres(url, "", Path(key_file), "all", stores.StepClock())
+    await store.know(stores.SITE)
+    await whole_site.fill(store, int(messages))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def crash_postgres(folder: Path, messages: int = 0) -> postgres.Database:
+    """The same, left by a process that was killed and whose lease has ended."""
+    folder.mkdir(parents=True, exist_ok=True)
+    at = postgres.database()
+    at.empty()
+    at.folder = folder
+    words = (sys.executable, "-c", CRASHES, at.url, str(folder / KEY_FILE), str(messages))
+    ended = subprocess.run(words, cwd=ROOT, check=False, timeout=60, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    postgres.run(at.admin, "UPDATE interlock.process SET until = 0")
+    return at
+
+
 Rows = dict[str, list[tuple[Any, ...]]]
 
 
@@ -124,17 +168,19 @@ def sqlite_rows(folder: Path) -> Rows:
     """Every row of every table that is moved, in the order of their keys."""
     connection = sqlite3.connect(f"file:{folder / DATABASE}?mode=ro", uri=True)
     try:
-        return {
-            table.name: sorted(map(tuple, connection.execute(f"SELECT {', '.join(table.columns)} FROM {table.name}")), key=repr)
-            for table in TABLES
-        }  # fmt: skip
+        return {table.name: _sorted(connection.execute(_every(table, table.name))) for table in TABLES}
     finally:
         connection.close()
 
 
 def postgres_rows(at: postgres.Database) -> Rows:
     """The same of PostgreSQL."""
-    return {
-        table.name: sorted(map(tuple, at.rows(f"SELECT {', '.join(table.columns)} FROM interlock.{table.name}")), key=repr)
-        for table in TABLES
-    }  # fmt: skip
+    return {table.name: _sorted(at.rows(_every(table, "interlock." + table.name))) for table in TABLES}
+
+
+def _every(table: Table, name: str) -> str:
+    return f"SELECT {', '.join(table.columns)} FROM {name}"
+
+
+def _sorted(rows: Iterable[Any]) -> list[tuple[Any, ...]]:
+    return sorted(map(tuple, rows), key=repr)

@@ -92,6 +92,11 @@ class Ledger:
         """Make the transaction durable."""
         self.connection.commit()
 
+    def link(self, organization: str, writer: int, seq: int, at: int, body: bytes, link: bytes) -> None:
+        """Add a link to an organization's chain of events, and set its head."""
+        self.connection.execute(sql.ADD_EVENT, (organization, writer, seq, at, body, link))
+        self.connection.execute(sql.SET_HEAD, (organization, writer, seq, link))
+
     def begin(self, operations: Sequence[Any]) -> None:
         """Begin a transaction for these operations."""
         self.connection.begin()
@@ -203,8 +208,7 @@ class Transaction:
             seq, previous = self.ledger.heads.get(organization, (0, b""))
             body = orjson.dumps(entries)
             link = chain_hash(previous, organization, writer, seq + 1, body)
-            self.connection.execute(sql.ADD_EVENT, (organization, writer, seq + 1, at, body, link))
-            self.connection.execute(sql.SET_HEAD, (organization, writer, seq + 1, link))
+            self.ledger.link(organization, writer, seq + 1, at, body, link)
             self._heads[organization] = (seq + 1, link)
         rows = [(subject, o, writer, self._heads[o][0]) for subject, o in self._subjects]
         self.connection.write(sql.ADD_EVENT_SUBJECT, rows)

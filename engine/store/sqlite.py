@@ -25,6 +25,7 @@ from engine.store.committing import STEPS, CommittingStore
 from engine.store.connection import Connection
 from engine.store.keyring import read_keys
 from engine.store.ledger import Ledger
+from engine.store.moving import refuse_unfinished
 from engine.store.sqlite_connection import SqliteConnection, connect
 
 DATABASE = "interlock.db"
@@ -114,6 +115,7 @@ def open_store(folder: Path, key: str, clock: Clock, loop: asyncio.AbstractEvent
         if not existed:
             os.chmod(file, 0o600)
         migrate.to_head(connection)
+        refuse_unfinished(connection)
         return SqliteStore(folder, connection, clock, master, loop)
 
 

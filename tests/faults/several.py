@@ -1,4 +1,4 @@
-"""A site of several processes on one PostgreSQL and one Redis: any of them killed, paused, stopped and started again."""
+"""A site of several processes on one PostgreSQL and one Redis: any of them killed, paused, stopped, started again."""
 
 from __future__ import annotations
 

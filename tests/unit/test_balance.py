@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.balance import Balance, balance, quick_balance
 from engine.model import DeliveryState, Finding, MessageState
-from engine.store.open_read import open_for_reading
+from engine.store.postgres.connection import PostgresConnection
 from engine.store.sqlite import DATABASE, SqliteStore
 from engine.store.sqlite_connection import connect
-from tests import stores
+from tests import postgres, stores
+
+pytestmark = pytest.mark.usefixtures("both_stores")
 
 
 async def everything(store: SqliteStore) -> None:
@@ -31,7 +34,7 @@ async def everything(store: SqliteStore) -> None:
 
 
 def taken(folder: Path) -> Balance:
-    reader = open_for_reading(folder, "")
+    reader = stores.reading(folder)
     try:
         return balance(reader.connection)
     finally:
@@ -41,11 +44,12 @@ def taken(folder: Path) -> Balance:
 def test_it_closes_over_every_state_live_and_closed(tmp_path: Path) -> None:
     async def work(store: SqliteStore) -> Balance:
         await everything(store)
+        assert await store.read(balance) == await asyncio.to_thread(taken, tmp_path)
         return await store.read(balance)
 
     live = stores.run(tmp_path, work)
-    assert live.faults == ()
-    assert live == taken(tmp_path)
+    assert live.faults == () == taken(tmp_path).faults
+    assert live.channels == taken(tmp_path).channels
     (lab,) = live.channels
     assert lab.received == 11
     assert {state: n for state, n in lab.states.items() if n} == {
@@ -97,14 +101,14 @@ def test_other_rows_that_vanish_or_change_open_it(tmp_path: Path, statement: str
 
 def test_every_single_row_is_missed(tmp_path: Path) -> None:
     stores.run(tmp_path, everything)
-    connection = connect(tmp_path / DATABASE)
+    connection = writing(tmp_path)
     try:
         for table in ("message", "payload", "delivery", "attempt"):
             for (number,) in connection.execute(f"SELECT id FROM {table}").fetchall():
-                connection.execute("BEGIN")
+                connection.begin()
                 connection.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
                 assert balance(connection).open, f"{table} {number}"
-                connection.execute("ROLLBACK")
+                connection.roll_back()
         assert not balance(connection).open
     finally:
         connection.close()
@@ -113,7 +117,7 @@ def test_every_single_row_is_missed(tmp_path: Path) -> None:
 def test_the_quick_one_counts_and_does_not_verify(tmp_path: Path) -> None:
     stores.run(tmp_path, everything)
     change(tmp_path, "DELETE FROM event WHERE seq = 3")
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     assert not quick_balance(reader.connection).open
     assert balance(reader.connection).open
     reader.close()
@@ -121,8 +125,16 @@ def test_the_quick_one_counts_and_does_not_verify(tmp_path: Path) -> None:
     assert taken(tmp_path).channels[0].unaccounted == -11
 
 
+def writing(folder: Path) -> Any:
+    """A connection that may change what no engine would."""
+    if stores.CHOSEN == "postgres":
+        return PostgresConnection(postgres.database().admin, lambda: (stores.SITE,))
+    return connect(folder / DATABASE)
+
+
 def change(folder: Path, statement: str) -> None:
-    connection = sqlite3.connect(folder / DATABASE)
-    assert connection.execute(statement).rowcount > 0
-    connection.commit()
-    connection.close()
+    connection = writing(folder)
+    try:
+        assert connection.execute(statement).rowcount > 0
+    finally:
+        connection.close()

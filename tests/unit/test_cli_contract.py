@@ -136,11 +136,21 @@ def test_wrong_use_is_status_2_and_says_so_beside_the_answer(cli: Cli) -> None:
         assert ran.err
 
 
-@pytest.mark.parametrize("words", [["--store", "postgresql://db/x"], ["--broker", "redis://x"], ["--role", "worker"]])
-def test_serve_refuses_what_comes_later(cli: Cli, words: list[str]) -> None:
-    ran = cli("serve", *words)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--store", "mysql://db/x"], "expected postgresql://"),
+        (["--broker", "amqp://x"], "the broker's URL"),
+        (["--role", "worker"], "the embedded store is for one process"),
+    ],
+)
+def test_serve_refuses_what_it_cannot_serve_with_the_way_on(
+    cli: Cli, tmp_path: Path, words: list[str], said: str
+) -> None:
+    (tmp_path / "channels").mkdir()
+    ran = cli("serve", "--data", str(tmp_path / "data"), "--channels", str(tmp_path / "channels"), *words)
     assert ran.status == 2
-    assert "comes later" in ran.err
+    assert said in ran.err
 
 
 def test_an_error_is_text_for_people_and_json_for_scripts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

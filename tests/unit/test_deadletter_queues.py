@@ -21,6 +21,8 @@ from engine.store.sqlite import SqliteStore
 from tests import stores
 from tests.building import Path_, channel, oru, path, spec
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 
 async def several(store: SqliteStore) -> None:
     await stores.kill(store, await stores.keep_one(store, "1", patient="SECRET"))
@@ -140,14 +142,14 @@ def test_a_dead_delivery_goes_on_from_its_place_and_then_what_waited(tmp_path: P
         outlet.unhold("test")
         outlet.pump()
         await line.quiet()
-        assert line.states() == ["dead", "queued"]
+        assert await line.states() == ["dead", "queued"]
         done = await replayer(line).replay(first.id, "mended")
         assert done.as_dict()["delivery"] == show_id(first.id)
-        while "queued" in line.states() or "claimed" in line.states():
+        while "queued" in await line.states() or "claimed" in await line.states():
             await asyncio.sleep(0)
         assert line.destinations["ehr"].received == [oru("1", order="7"), oru("2", order="7")]
         await replayer(line).resend(first.id, "they lost it")
-        while line.states().count("delivered") < 3:
+        while (await line.states()).count("delivered") < 3:
             await asyncio.sleep(0)
         with pytest.raises(Conflict):
             await replayer(line).replay(first.id, "again")

@@ -28,6 +28,7 @@ from engine.errors import Reply
 from engine.formats.hl7v2_ack import answer_code
 from engine.settings import NOT_SETTINGS, Settings, manifest
 from engine.store import migrate
+from engine.store.postgres import schema
 from engine.store.sqlite import DATABASE, KEY_FILE
 from tests.unit import docs_help
 from tests.unit.docs_help import DOCS, ROOT, SPAN, anchors, blocks, prose, rows, spans
@@ -155,7 +156,8 @@ def resolve(dotted: str) -> object:
 
 
 GLOSSARY = rows(DOCS / "glossary.md", "| word | meaning | in the code |")
-STORE_TABLES = set(re.findall(r"CREATE TABLE (\w+)", "".join(text for _, text in migrate.scripts())))
+SCRIPTS = "".join(text for _, text in (*migrate.scripts(), *schema.scripts()))
+STORE_TABLES = set(re.findall(r"CREATE TABLE (\w+)", SCRIPTS))
 
 
 @pytest.mark.parametrize("row", GLOSSARY, ids=lambda row: row[0])

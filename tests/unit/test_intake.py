@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from engine.errors import Reply
 from engine.model import Answer
 from tests.building import oru, path
+
+pytestmark = pytest.mark.usefixtures("both_stores")
 
 EMPTY = b"FHS|^~\\&|LAB\rBHS|^~\\&|LAB\rBTS|0\rFTS|1\r"
 
@@ -19,7 +23,7 @@ def send(folder: Path, raw: bytes) -> tuple[Answer, list[str]]:
         async with path(folder) as line:
             answer = await line.send(raw)
             await line.quiet()
-            rows = line.store._connection.execute("SELECT state FROM message ORDER BY id").fetchall()
+            rows = await line.rows("SELECT state FROM message ORDER BY id")
             return answer, [row[0] for row in rows]
 
     return asyncio.run(asyncio.wait_for(story(), 30))

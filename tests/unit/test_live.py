@@ -21,6 +21,8 @@ from engine.recovery import restore
 from engine.wiring import SourceSpec
 from tests.building import Path_, channel, oru, path, spec
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 FIRST = channel(spec("ehr"), spec("archive"))
 
 

@@ -15,6 +15,8 @@ from engine.model import Finding, Outcome
 from engine.wiring import Channel, SourceSpec
 from tests.building import Path_, channel, oru, path, spec
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 CHECKED = SourceSpec("memory://in", validate="hl7apy")
 FOUND = Finding("required", "PID-3", "a required part is missing")
 
@@ -35,16 +37,12 @@ def run(folder: Path, wiring: Channel, story: Callable[[Path_, list[bytes]], Awa
     asyncio.run(asyncio.wait_for(whole(), 30))
 
 
-def items(line: Path_) -> list[Any]:
-    return line.store._connection.execute("SELECT code, count FROM item").fetchall()
-
-
 @pytest.mark.parametrize("first", [spec("first", when={"abnormal": ("HH",)}), spec("first")])
 def test_a_message_for_two_is_checked_once(tmp_path: Path, first: Any) -> None:
     async def story(line: Path_, checked: list[bytes]) -> None:
         assert (await line.send(oru())).positive
         await line.quiet()
-        assert checked == [oru()] and items(line) == [("nonconformant", 1)]
+        assert checked == [oru()] and await line.rows("SELECT code, count FROM item") == [("nonconformant", 1)]
 
     run(tmp_path, channel(first, spec("second"), spec("third"), source=CHECKED), story)
 
@@ -64,7 +62,7 @@ def test_a_later_attempt_does_not_check_again(tmp_path: Path) -> None:
     async def story(line: Path_, checked: list[bytes]) -> None:
         line.destinations["ehr"].then(Outcome("AE 207", Weight.TRANSIENT))
         assert (await line.send(oru())).positive
-        while line.states() != ["delivered"]:
+        while await line.states() != ["delivered"]:
             await asyncio.sleep(0)
         assert checked == [oru()] and len(line.destinations["ehr"].received) == 2
 
@@ -79,7 +77,7 @@ def test_a_check_that_fails_is_logged_and_the_message_goes_on(tmp_path: Path, ca
         line.ports.check = fails
         assert (await line.send(oru())).positive
         await line.quiet()
-        assert line.states() == ["delivered"] and "check_failed" in caplog.text
+        assert await line.states() == ["delivered"] and "check_failed" in caplog.text
 
     with caplog.at_level("INFO", logger="interlock"):
         run(tmp_path, channel(spec("ehr"), source=CHECKED), story)

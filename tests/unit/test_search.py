@@ -1,4 +1,8 @@
-"""Search finds by every term and their combinations, page by page, and never walks a table."""
+"""Search finds by every term and their combinations, page by page, and never walks a table.
+
+How it finds them is read from SQLite's plans, which are the same for every size of a store; PostgreSQL chooses its way
+in by what it has counted.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,12 @@ import pytest
 from engine.ids import time_of
 from engine.model import DeliveryState
 from engine.search import Search, plan, search
-from engine.store.open_read import open_for_reading
 from engine.store.sqlite import SqliteStore
 from engine.wiring import DAY
 from tests import stores
 from tests.stores import NOON
+
+pytestmark = pytest.mark.usefixtures("both_stores")
 
 TERMS: dict[str, object] = {
     "since": NOON, "until": NOON + DAY, "channel": "lab", "type": "ORU^R01", "control_id": "3", "patient": "P3",
@@ -33,7 +38,7 @@ async def several(store: SqliteStore) -> None:
 
 
 def found(folder: Path, wanted: Search, now: int = NOON + DAY // 2) -> list[str]:
-    reader = open_for_reading(folder, "")
+    reader = stores.reading(folder)
     try:
         result = search(reader.connection, reader, wanted, now)
         numbers = [row[0] for row in reader.connection.execute("SELECT id FROM message ORDER BY id")]
@@ -86,13 +91,14 @@ def test_a_control_id_finds_whatever_came_under_it(tmp_path: Path) -> None:
     assert found(tmp_path, Search(control_id="9")) == []
 
 
-def test_a_control_id_is_the_way_in_whatever_else_is_asked(tmp_path: Path) -> None:
+@stores.SQLITE_ONLY
+def test_by_sqlites_plans_a_control_id_is_the_way_in_whatever_else_is_asked(tmp_path: Path) -> None:
     async def work(store: SqliteStore) -> None:
         await store.know("another")
         await several(store)
 
     stores.run(tmp_path, work)
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     for names in COMBINATIONS:
         if "control_id" in names and "state" not in names:
             query, values = plan(reader, Search(**{name: TERMS[name] for name in names}), NOON, 100)  # type: ignore[arg-type]
@@ -104,7 +110,7 @@ def test_a_control_id_is_the_way_in_whatever_else_is_asked(tmp_path: Path) -> No
 
 def test_without_a_bound_it_looks_at_the_last_day_and_says_so(tmp_path: Path) -> None:
     stores.run(tmp_path, several)
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     result = search(reader.connection, reader, Search(), NOON + 2 * DAY)
     assert result.messages == () and result.since == NOON + DAY
     assert result.as_dict() == {"since": NOON + DAY, "next": None, "messages": []}
@@ -115,7 +121,7 @@ def test_without_a_bound_it_looks_at_the_last_day_and_says_so(tmp_path: Path) ->
 
 def test_pages_follow_each_other(tmp_path: Path) -> None:
     stores.run(tmp_path, several)
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     seen, before = [], 0
     while True:
         page = search(reader.connection, reader, Search(limit=3, before=before), NOON + 1000)
@@ -128,10 +134,11 @@ def test_pages_follow_each_other(tmp_path: Path) -> None:
     reader.close()
 
 
+@stores.SQLITE_ONLY
 @pytest.mark.parametrize("state", ["held", "dead", "delivered", "accepted"])
-def test_no_combination_walks_a_table(tmp_path: Path, state: str) -> None:
+def test_by_sqlites_plans_no_combination_walks_a_table(tmp_path: Path, state: str) -> None:
     stores.run(tmp_path, several)
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     for names in COMBINATIONS:
         terms = {name: state if name == "state" else TERMS[name] for name in names}
         query, values = plan(reader, Search(**terms), NOON, 100)  # type: ignore[arg-type]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -17,9 +19,11 @@ from engine.trace import trace
 from engine.trace_fields import named_fields
 from tests import stores
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 
 @pytest.fixture
-def told(tmp_path: Path) -> tuple[Reader, int, int]:
+def told(both_stores: str, tmp_path: Path) -> tuple[Reader, int, int]:
     """A delivery that was in doubt, sent again, died, and was replayed; a duplicate of its message."""
 
     async def work(store: SqliteStore) -> tuple[int, int]:
@@ -39,7 +43,7 @@ def told(tmp_path: Path) -> tuple[Reader, int, int]:
         return delivery.message, delivery.id
 
     message, delivery = stores.run(tmp_path, work)
-    return open_for_reading(tmp_path, ""), message, delivery
+    return stores.reading(tmp_path), message, delivery
 
 
 def test_it_tells_everything(told: tuple[Reader, int, int]) -> None:
@@ -102,27 +106,41 @@ def test_fields_have_their_names() -> None:
 
 
 def test_reading_beside_a_server_and_after_it(tmp_path: Path) -> None:
-    async def work(store: SqliteStore) -> None:
-        delivery = await stores.keep_one(store, "1")
-        reader = open_for_reading(tmp_path, "")
-        assert trace(reader.connection, reader, delivery.id).raw
-        await stores.keep(store, "2")
-        assert reader.connection.execute("SELECT count(*) FROM message").fetchone() == (2,)
-        reader.close()
+    def both(delivery: int) -> int:
+        reader = stores.reading(tmp_path)
+        try:
+            assert trace(reader.connection, reader, delivery).raw
+            asyncio.run_coroutine_threadsafe(stores.keep(serving[0], "2"), loop[0]).result(10)
+            return int(reader.connection.execute("SELECT count(*) FROM message").fetchone()[0])
+        finally:
+            reader.close()
 
+    async def work(store: Any) -> None:
+        serving.append(store)
+        loop.append(asyncio.get_running_loop())
+        delivery = await stores.keep_one(store, "1")
+        assert await asyncio.to_thread(both, delivery.id) == 2
+
+    serving: list[Any] = []
+    loop: list[asyncio.AbstractEventLoop] = []
     stores.run(tmp_path, work)
-    reader = open_for_reading(tmp_path, "")
+    reader = stores.reading(tmp_path)
     with pytest.raises(NotFound):
         reader.keys("nobody")
     reader.close()
 
 
-def test_reading_refuses_what_is_not_there_or_not_its_own(tmp_path: Path) -> None:
+def test_reading_refuses_the_key_of_another_store(tmp_path: Path) -> None:
+    stores.run(tmp_path, partial(stores.keep, control="1"))
+    with pytest.raises(UnsafeStore, match="does not belong"):
+        stores.reading(tmp_path, "A" * 43 + "=")
+
+
+@stores.SQLITE_ONLY
+def test_reading_refuses_a_file_that_is_not_there_or_none_of_sqlite(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         open_for_reading(tmp_path, "")
     stores.run(tmp_path, partial(stores.keep, control="1"))
-    with pytest.raises(UnsafeStore, match="does not belong"):
-        open_for_reading(tmp_path, "A" * 43 + "=")
     (tmp_path / "interlock.db").write_bytes(b"x" * 4096)
     with pytest.raises(UnsafeStore, match="reading"):
         open_for_reading(tmp_path, "")

@@ -13,6 +13,8 @@ from engine.model import Delivery, DeliveryState
 from engine.outlet import Outlet
 from tests.building import channel, path, spec
 
+pytestmark = pytest.mark.usefixtures("both_stores")
+
 
 class Reads:
     """A backlog that answers when it is told to."""
@@ -91,7 +93,7 @@ def test_a_turn_that_raises_is_given_again_and_the_others_go_on(tmp_path: Any, m
             from tests.building import oru
 
             await line.send(oru())
-            while line.states() != ["delivered"]:
+            while await line.states() != ["delivered"]:
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(story(), 10))

@@ -19,16 +19,17 @@ import uvloop
 from engine.errors import RowRefused, StoreUnavailable
 from engine.store.connection import Many
 
-CONNECT_SECONDS = 4.0
-"""A sender waits meanwhile: after that its message is answered negatively."""
-STATEMENT_SECONDS = 60.0
-"""A statement that takes longer is given up; nothing of the path takes a second."""
+CONNECT_SECONDS = 2.0
+STATEMENT_SECONDS = {False: 3.0, True: 600.0}
+"""What takes longer is given up. Senders wait for what is written and are answered negatively then; a read of a whole
+site may take minutes. By whether the connection only reads."""
 STATEMENTS = 500
 """Prepared statements kept by the connection."""
 SCHEMA = "interlock"
-PLANS = {"plan_cache_mode": "force_generic_plan", "jit": "off"}
-"""Our statements find their rows by index whatever the values are: planning each anew took longer than running it."""
-NAME_ORGANIZATIONS = "SELECT set_config('app.organizations', $1, true)"
+PLANS = {False: "force_generic_plan", True: "force_custom_plan"}
+"""What is written finds its rows by key whatever the values, and planning it anew took longer than running it; what
+is read looks for ranges and terms, by which the ways in differ. By whether the connection only reads."""
+NAME_ORGANIZATIONS = "SELECT set_config('app.organizations', ?, true)"
 
 REFUSED = (
     asyncpg.DataError,
@@ -71,7 +72,7 @@ class PostgresConnection:
 
     def __init__(self, url: str, organizations: Callable[[], Iterable[str]], *, read_only: bool = False) -> None:
         self._url = url
-        self._organizations = organizations
+        self.organizations = organizations
         self._read_only = read_only
         self._loop = uvloop.new_event_loop()
         self._raw: asyncpg.Connection | None = None
@@ -115,16 +116,20 @@ class PostgresConnection:
 
     def begin(self) -> None:
         """Begin a transaction for the organizations that this connection is for."""
-        self.begin_for(self._organizations())
+        self.begin_for(self.organizations())
 
     def begin_for(self, organizations: Iterable[str]) -> None:
         """Begin a transaction; it sees and writes rows of these organizations only."""
+        self.begin_with(NAME_ORGANIZATIONS, (",".join(organizations),))
+
+    def begin_with(self, statement: str, values: Sequence[Any]) -> Found:
+        """Begin a transaction with a statement that names its organizations; what that one found."""
         self.connect()
         mode = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if self._read_only else "BEGIN"
         self._in_transaction = True
         try:
             self._command(mode)
-            self._run(NAME_ORGANIZATIONS, (",".join(organizations),))
+            return self._run(_rendered(statement), values)
         except BaseException:
             self.roll_back()
             raise
@@ -186,13 +191,16 @@ class PostgresConnection:
         if self._raw is not None and not self._raw.is_closed():
             return
         self.drop()
-        settings = {"search_path": SCHEMA, "timezone": "UTC", "application_name": "interlock", **PLANS}
-        self._raw = self.wait(
-            asyncpg.connect(
-                self._url, timeout=CONNECT_SECONDS, command_timeout=STATEMENT_SECONDS, server_settings=settings,
-                statement_cache_size=0,
-            )
-        )  # fmt: skip
+        settings = {"search_path": SCHEMA, "timezone": "UTC", "application_name": "interlock", "jit": "off"}
+        settings["plan_cache_mode"] = PLANS[self._read_only]
+        connecting = asyncpg.connect(
+            self._url,
+            timeout=CONNECT_SECONDS,
+            command_timeout=STATEMENT_SECONDS[self._read_only],
+            server_settings=settings,
+            statement_cache_size=0,
+        )
+        self._raw = self.wait(connecting)
 
     @property
     def connected(self) -> bool:

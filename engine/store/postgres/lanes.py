@@ -93,7 +93,7 @@ def _in_order(deliveries: list[Delivery]) -> list[Delivery]:
 def bury(t: Transaction) -> list[str]:
     """Take over from processes whose lease has ended; the channels whose lanes have become free."""
     freed: set[str] = set()
-    for epoch in membership.bury(t.connection):
+    for epoch in membership.bury(t.connection, t.ledger.epoch):
         claimed = [number for (number,) in t.connection.execute(CLAIMED_UNDER, (epoch,))]
         acts.doubt(t, claimed)
         freed.update(channel for (channel,) in t.connection.execute(FREE_OF, (epoch,)))

@@ -23,7 +23,6 @@ from engine.store.postgres.membership import NOW, DatabaseClock
 SHARED = 0
 """The writer of numbers that all processes give out together."""
 TRIES = 5
-RESOLVE_TRIES = 3
 
 LOCK_NUMBERS = Many(
     "text text",
@@ -63,6 +62,12 @@ RELEASE = Many(
 TOUCH = (
     f"UPDATE lane SET stale = owner IS NOT NULL, due = CASE WHEN owner IS NULL THEN {NOW} ELSE due END"
     " WHERE channel = ? AND destination = ? AND lane IN (?, ?)"
+)
+LINK = (
+    "WITH added AS (INSERT INTO event (organization, writer, seq, at, body, hash) VALUES (?, ?, ?, ?, ?, ?)"
+    " RETURNING organization, writer, seq, hash)"
+    " INSERT INTO chain (organization, writer, last, hash) SELECT * FROM added"
+    " ON CONFLICT (organization, writer) DO UPDATE SET last = excluded.last, hash = excluded.hash"
 )
 ADD_ORGANIZATION = f"INSERT INTO organization (name, created_at) VALUES (?, {NOW}) ON CONFLICT DO NOTHING"
 ADMIT = "SELECT set_config('app.organizations', current_setting('app.organizations') || ',' || ?, true)"
@@ -108,6 +113,7 @@ class SharedLedger(Ledger):
 
     def _rejoin(self) -> None:
         """Become a member anew after the others took over: nothing that was owned before is."""
+        membership.forget(self.epoch)
         self.epoch, self.writer = membership.join(self.connection, self._role)
         self.recall()
         self.on_expelled()
@@ -122,23 +128,15 @@ class SharedLedger(Ledger):
 
     def begin(self, operations: Sequence[Any]) -> None:
         """Begin a transaction for the operations' organizations, and renew the lease in it."""
-        was_connected = self.connection.connected
         self._resolve()
-        named = _organizations(operations)
-        if named is None:
-            self.connection.begin()
-        else:
-            self.connection.begin_for(named)
-        row = self.connection.execute(membership.RENEW, (self.epoch,)).fetchone()
+        named = _organizations(operations) or self.connection.organizations()
+        row = self.connection.begin_with(membership.RENEW, (",".join(named), self.epoch)).fetchone()
         if row is None:
             self.connection.roll_back()
             raise Expelled("committing: the other processes took over what this one had")
         self._database_clock.told(row[0])
         self._transaction_id = row[1]
         self._reserved = {}
-        if not was_connected:  # what was remembered is as old as the lost connection
-            Ledger.recall(self)
-            self.numbers = {}
 
     def commit(self) -> None:
         """Commit; when the connection breaks meanwhile, find out what became of it."""
@@ -166,14 +164,14 @@ class SharedLedger(Ledger):
         Raises:
             StoreUnavailable: nobody can say yet.
         """
-        for _ in range(RESOLVE_TRIES):
-            try:
-                row = self.connection.execute(membership.STATUS, (self._doubtful,)).fetchone()
-            except StoreUnavailable:
-                continue
-            if row[0] != "in progress":
-                return bool(row[0] == "committed")
-        raise StoreUnavailable("committing: nobody can say yet whether an earlier commit was kept")
+        (status,) = self.connection.execute(membership.STATUS, (self._doubtful,)).fetchone()
+        if status == "in progress":
+            raise StoreUnavailable("committing: nobody can say yet whether an earlier commit was kept")
+        return bool(status == "committed")
+
+    def link(self, organization: str, writer: int, seq: int, at: int, body: bytes, link: bytes) -> None:
+        """Add a link to an organization's chain of events, and set its head, in one round trip."""
+        self.connection.execute(LINK, (organization, writer, seq, at, body, link))
 
     # numbers
 

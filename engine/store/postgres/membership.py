@@ -10,9 +10,13 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
 
 from engine.errors import RowRefused, UnsafeStore
 from engine.store.connection import Connection
+from engine.store.moving import refuse_unfinished
 from engine.store.postgres.connection import PostgresConnection
 
 LEASE_SECONDS = 15
@@ -20,6 +24,8 @@ LEASE_SECONDS = 15
 WRITERS = 63
 """Processes that may write at once: ids have six bits for it, and number 0 is the embedded store's."""
 TRIES = 5
+_joined: set[int] = set()
+"""The epochs of this process: more than one where it has several stores."""
 
 NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 JOIN = (
@@ -28,11 +34,15 @@ JOIN = (
     f" FROM generate_series(1, {WRITERS}) AS number WHERE NOT EXISTS (SELECT 1 FROM process WHERE writer = number)"
     " ORDER BY number LIMIT 1 RETURNING epoch, writer"
 )
+#: The first statement of every commit: for (organizations, epoch).
 RENEW = (
-    f"UPDATE process SET until = {NOW} + {LEASE_SECONDS} * 1000000 WHERE epoch = ?"
+    "WITH named AS MATERIALIZED (SELECT set_config('app.organizations', ?, true) AS organizations)"
+    f" UPDATE process SET until = {NOW} + {LEASE_SECONDS} * 1000000 FROM named WHERE epoch = ?"
     f" RETURNING {NOW}, pg_current_xact_id()::text"
 )
 BURY = f"DELETE FROM process WHERE until < {NOW} RETURNING epoch"
+OF_THIS_HOST = "SELECT epoch, pid FROM process WHERE host = ?"
+END_LEASE = "UPDATE process SET until = 0 WHERE epoch = ?"
 LEAVE = "DELETE FROM process WHERE epoch = ?"
 STATUS = "SELECT pg_xact_status(?::xid8)"
 
@@ -61,10 +71,12 @@ def join(connection: PostgresConnection, role: str) -> tuple[int, int]:
     for _ in range(TRIES):
         try:
             with connection.transaction():
-                row = connection.execute(JOIN, (role, socket.gethostname(), os.getpid())).fetchone()
+                row = connection.execute(JOIN, (role, host(), os.getpid())).fetchone()
+                refuse_unfinished(connection)
         except RowRefused:  # another one took the same number at the same time
             continue
         if row is not None:
+            _joined.add(int(row[0]))
             return int(row[0]), int(row[1])
         break
     raise UnsafeStore(
@@ -74,6 +86,36 @@ def join(connection: PostgresConnection, role: str) -> tuple[int, int]:
     )
 
 
-def bury(connection: Connection) -> Sequence[int]:
-    """End the membership of processes whose lease has ended; their epochs."""
+def bury(connection: Connection, mine: int) -> Sequence[int]:
+    """End the membership of processes whose lease has ended, or that ran here and do not any more; their epochs."""
+    for epoch, process in connection.execute(OF_THIS_HOST, (host(),)).fetchall():
+        if epoch != mine and not _runs(epoch, process):
+            connection.execute(END_LEASE, (epoch,))
     return [epoch for (epoch,) in connection.execute(BURY)]
+
+
+@cache
+def host() -> str:
+    """This host until it is started again, and this container on it: only here a process id says anything."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def forget(epoch: int) -> None:
+    """This process is no member under that epoch any more."""
+    _joined.discard(epoch)
+
+
+def _runs(epoch: int, process: int) -> bool:
+    if process == os.getpid():  # or an earlier process had this number
+        return epoch in _joined
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

@@ -13,7 +13,8 @@ from engine.errors import Configuration, UnsafeStore
 from engine.failpoints import failpoint
 from engine.store.postgres.connection import SCHEMA, PostgresConnection
 
-LOCK = "SELECT pg_advisory_xact_lock(726180310)"
+LOCK = "SELECT pg_advisory_lock(726180310)"
+"""Held by the connection until it ends."""
 VERSION = f"SELECT coalesce(max(number), 0) FROM {SCHEMA}.schema_version"
 EXISTS = f"SELECT to_regclass('{SCHEMA}.schema_version') IS NOT NULL"
 
@@ -35,6 +36,7 @@ def migrate(url: str, app_role: str) -> int:
         raise Configuration("preparing the application role: its name is no plain lower-case name", code="role")
     connection = PostgresConnection(url, lambda: ())
     try:
+        connection.script(LOCK)
         connection.script(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         connection.script(
             f"CREATE TABLE IF NOT EXISTS {SCHEMA}.schema_version"
@@ -50,7 +52,6 @@ def migrate(url: str, app_role: str) -> int:
 
 def _apply(connection: PostgresConnection, number: int, text: str) -> None:
     with connection.transaction():
-        connection.execute(LOCK)
         if connection.execute(VERSION).fetchone()[0] >= number:
             return
         connection.script(text)

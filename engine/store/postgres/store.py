@@ -19,13 +19,14 @@ from engine.store.committing import STEPS, CommittingStore
 from engine.store.connection import Connection
 from engine.store.keyring import Keyring
 from engine.store.operations import Act, Release
-from engine.store.postgres import schema
+from engine.store.postgres import membership, schema
 from engine.store.postgres.connection import PostgresConnection
 from engine.store.postgres.lanes import bury, leave, take, take_one
 from engine.store.postgres.ledger import SharedLedger, release
 from engine.store.postgres.membership import DatabaseClock
 from engine.store.postgres.reading import keys_of, organizations
 from engine.store.postgres.safety import refuse_unsafe
+from engine.wiring import DAY
 
 STEPS_OF_SEVERAL = (*STEPS[:2], (Release, release), *STEPS[2:])
 """A lane is let go of before it is fed in the same commit: whoever feeds it may then own it again."""
@@ -47,6 +48,7 @@ class PostgresStore(CommittingStore):
         keyring: Keyring, loop: asyncio.AbstractEventLoop,
     ) -> None:  # fmt: skip
         self._url = url
+        self._partitions_until = 0
         self._connection = ledger.connection
         self._reading = reading
         ids = Ids(clock)
@@ -75,6 +77,9 @@ class PostgresStore(CommittingStore):
 
     async def attend(self) -> list[str]:
         """Show that this process lives, and bury those that do not; the channels whose lanes have become free."""
+        if self.now() > self._partitions_until:
+            self._partitions_until = self.now() + DAY
+            await self.act(lambda t: t.connection.execute(ADD_PARTITIONS).fetchone())
         return await self.act(bury)
 
     # the rest
@@ -92,6 +97,7 @@ class PostgresStore(CommittingStore):
         """Commit what is waiting and leave: the others find every lane free at once."""
         self._commits.submit(Act(self._loop.create_future(), leave))
         self._commits.close()
+        membership.forget(self._ledger.epoch)
         for connection in (self._reading, self._connection):  # each has a loop of its own, and one runs here
             self._reader.submit(connection.close)
         self._reader.shutdown()
