@@ -329,6 +329,10 @@ class Running:
     taking: bool = True
 
 
+Convert = Callable[[bytes, Running, DestinationSpec, int], Awaitable[Converted]]
+"""Converts a message for a destination, received at that time, as `transform` does, in a process of its own."""
+
+
 @dataclass(slots=True)
 class Ports:
     """Everything the path reaches for, handed to it once by the composition root."""
@@ -341,3 +345,4 @@ class Ports:
     applications: Applications
     check: Check  # of a message against the standard's tables, where a channel asks for it
     room: bool = True  # False while the disk is nearly full
+    convert: Convert | None = None  # None: messages are converted in this process

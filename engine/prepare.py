@@ -33,7 +33,10 @@ async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, p
     if raw is None:
         raw = await ports.store.load(delivery.organization, delivery.message)
     received_at = time_of(delivery.message)
-    converted = await beside(len(raw), transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
+    if ports.convert is None:
+        converted = await beside(len(raw), transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
+    else:
+        converted = await ports.convert(raw, running, spec, received_at)
     if channel.source.validate and not delivery.tries:
         converted = replace(converted, findings=(*converted.findings, *await _checked(raw, delivery, running, ports)))
     return _attempt(delivery, converted, channel.revision, ports)

@@ -23,6 +23,7 @@ from engine.channels.faults import Fault
 from engine.channels.site import Changes, Site, diff, read_site
 from engine.connectors.sockets import share_ports
 from engine.control import SOCKET, ControlServer
+from engine.conversions.pool import Conversions
 from engine.errors import Configuration, Conflict, InterlockError
 from engine.following import Following
 from engine.formats.hl7v2.conformance import Conformance
@@ -111,6 +112,10 @@ class Runtime:
         self.worker = Worker(self.ports, self.broker, settings.memory_budget)
         self.worker.on_settled = self.applications.settled
         self.ports.lanes = self.worker
+        self.conversions = Conversions(settings.workers, settings.tables, tables, apply_maps)
+        if settings.workers and settings.role in ("all", "worker"):
+            self.ports.convert = self.conversions.convert
+            self.conversions.start()
         self.live = Live(self.ports, self.store, self.worker, settings.role)
         following = Following(self.store, self.live, self.reload)
         self.sweeper = Sweeper(self.store, self.worker, settings.data, settings.disk_reserve, following.look)
@@ -136,6 +141,7 @@ class Runtime:
 
     async def _take_site(self) -> Changes:
         table_fault = await self._reload_tables()
+        self.conversions.tables_changed()
         known = Known(tables=frozenset(self.ports.tables.names()), running=frozenset(self.live.channels))
         site = await asyncio.to_thread(read_site, self.settings.channels, known)
         self.site = replace(site, faults=(*table_fault, *site.faults))
@@ -229,6 +235,7 @@ class Runtime:
         if hasattr(self, "broker"):
             yield "broker", self.broker.stop
         yield "live", self._stop_live
+        yield "conversions", self.conversions.stop
         yield "conformance", self.conformance.close
         if hasattr(self, "http"):
             yield "http", self.http.stop

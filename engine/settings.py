@@ -104,6 +104,7 @@ class Settings:
     )
     broker: str = _setting("", _text, "URL of the broker (redis://...); empty is in process.", secret=True)
     role: Role = _setting("all", _ROLE, "What this process does; `all` is a whole engine.")
+    workers: int = _setting("0", _whole, "How many child processes convert messages; 0 converts in the process.")
     key: str = _setting(
         "",
         _text,

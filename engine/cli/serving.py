@@ -49,6 +49,9 @@ def serve(
     role: Annotated[
         str | None, typer.Option(metavar="all|ingress|worker|web", help="What this process does. [default: all]")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="How many child processes convert messages. [default: 0]")
+    ] = None,
     agreements_in_place: Annotated[
         bool,
         typer.Option(
@@ -75,6 +78,7 @@ def serve(
         store=store,
         broker=broker,
         role=role,
+        workers=workers,
         agreements_in_place=agreements_in_place or None,
         log_level=log_level,
         log_format=log_format,

@@ -118,7 +118,23 @@ class Child(asyncio.Protocol):
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
+    def converts_for(self, running: Running) -> bool:
+        """False when it is gone, or known to have other code or tables than the engine."""
+        told = self._told.get(running.channel.name)
+        is_unfit = running.channel.name in self.unfit and told is not None and told[0] is running
+        return not is_unfit and not self.ended.is_set()
+
     # messages
+
+    def tell(self, running: Running) -> str:
+        """Tell it a channel's wiring, where it does not know it; what it has to call the code that it uses."""
+        name = running.channel.name
+        told = self._told.get(name)
+        if told is None or told[0] is not running:
+            told = self._told[name] = running, code_of(running.channel)
+            self.unfit.discard(name)
+            self._write(frame(["wiring", show_channel(running.channel)]))
+        return told[1]
 
     def tell_tables(self) -> None:
         """Let it read its tables again, before what it is given next."""
@@ -126,25 +142,15 @@ class Child(asyncio.Protocol):
         self._write(frame(["tables"]))
 
     def ask(self, raw: bytes, running: Running, destination: str, received_at: int) -> asyncio.Future[Frame]:
-        """Give it a message; its answer. Raises `ChildEnded` through the future."""
-        channel = running.channel
-        told = self._told.get(channel.name)
-        if told is None or told[0] is not running:
-            self._told[channel.name] = running, code_of(channel)
-            self.unfit.discard(channel.name)
-            self._write(frame(["wiring", show_channel(channel)]))
+        """Give it a message of a channel that it was told; its answer. Raises `ChildEnded` through the future."""
         future: asyncio.Future[Frame] = self._loop.create_future()
         is_large = len(raw) > LARGE_BYTES
         self.large += is_large
         self.jobs.append((future, is_large))
         if len(self.jobs) == 1:
             self._begin()
-        self._write(frame(["convert", channel.name, destination, received_at], raw))
+        self._write(frame(["convert", running.channel.name, destination, received_at], raw))
         return future
-
-    def code_told(self, channel: str) -> str:
-        """The code that it should convert with for a channel, by what it was told last."""
-        return self._told[channel][1]
 
     def _write(self, parts: Frame) -> None:
         assert self._transport is not None

@@ -24,7 +24,7 @@ from engine.values import value
 from engine.wiring import Channel, DestinationSpec, MapRule, Retry, SourceSpec
 
 _LENGTHS = struct.Struct("!II")
-_FINDING = tuple(field.name for field in dataclasses.fields(Finding))  # type: ignore[arg-type]
+_FINDING = tuple(field.name for field in dataclasses.fields(Finding))
 
 Frame = tuple[bytes, bytes]
 
@@ -118,8 +118,7 @@ class Raised:
 class Answered:
     """A child's answer, and which code and tables it is from."""
 
-    code: str
-    tables: str
+    used: tuple[str, str]
     result: Converted | Held | Raised | None  # None: this child cannot convert for that channel
 
 
@@ -127,7 +126,10 @@ def show_converted(converted: Converted, code: str, tables: str) -> tuple[bytes,
     """The answer that a message was converted."""
     findings = [[getattr(finding, name) for name in _FINDING] for finding in converted.findings]
     small = [converted.content_type, findings, dict(converted.tables), dict(converted.resources)]
-    return frame(["done", code, tables, *small], converted.payload)
+    payload = converted.payload
+    if type(payload) is not bytes:
+        payload = bytes(memoryview(payload))  # raises for what is no bytes at all
+    return frame(["done", code, tables, *small], payload)
 
 
 def show_held(error: Held, code: str, tables: str) -> tuple[bytes, bytes]:
@@ -135,7 +137,7 @@ def show_held(error: Held, code: str, tables: str) -> tuple[bytes, bytes]:
     return frame(["held", code, tables, error.text, error.code, error.where, error.advice])
 
 
-def show_raised(error: Exception, code: str, tables: str) -> tuple[bytes, bytes]:
+def show_raised(error: BaseException, code: str, tables: str) -> tuple[bytes, bytes]:
     """The answer that a converter raised: its type and its place, never its values."""
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
@@ -155,10 +157,10 @@ def read_answer(small: bytes, payload: bytes) -> Answered:
     if kind == "done":
         content_type, findings, revisions, resources = rest
         found = tuple([Finding(*one) for one in findings])
-        return Answered(code, tables, Converted(payload, content_type, found, revisions, resources))
+        return Answered((code, tables), Converted(payload, content_type, found, revisions, resources))
     if kind == "held":
         text, reason, where, advice = rest
-        return Answered(code, tables, Held(text, code=reason, where=where, advice=advice))
+        return Answered((code, tables), Held(text, code=reason, where=where, advice=advice))
     if kind == "raised":
-        return Answered(code, tables, Raised(*rest))
-    return Answered(code, tables, None)
+        return Answered((code, tables), Raised(*rest))
+    return Answered((code, tables), None)

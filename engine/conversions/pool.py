@@ -50,7 +50,7 @@ class Conversions:
         self._tables, self._apply_maps = tables, apply_maps
         self._limit = limit_seconds
         self._revisions = tables_of(tables)
-        self._changed = asyncio.Event()  # there is another child
+        self._changed = asyncio.Event()  # there is another child, or one that may convert again
         self._keepers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -71,6 +71,7 @@ class Conversions:
             if child.unfit or revisions != self._revisions:
                 child.tell_tables()
         self._revisions = revisions
+        self._changed.set()
 
     # converting
 
@@ -84,25 +85,19 @@ class Conversions:
         child = self._choose(len(raw), running, spec)
         deaths = 0
         while child is not None:
-            revisions = self._revisions
+            expected = child.tell(running), self._revisions
             try:
-                found = await child.ask(raw, running, spec.name, received_at)
+                small, payload = await child.ask(raw, running, spec.name, received_at)
             except ChildEnded as ended:
                 deaths += ended.blamed
-                if not deaths:
-                    child = self._choose(len(raw), running, spec)
-                    continue
-                child = await self._another(deaths, running)
+                child = await self._another(deaths, running) if deaths else self._choose(len(raw), running, spec)
                 continue
-            code = child.code_told(running.channel.name)
-            answered = await beside(len(found[0]), read_answer, *found)
-            if answered.result is not None and (answered.code, answered.tables) == (code, revisions):
+            answered = await beside(len(small), read_answer, small, payload)
+            if answered.used == expected:
                 return _result(answered, running, spec)
-            self._declare_unfit(child, answered, running)
+            self._declare_unfit(child, running)
             child = await self._another(deaths, running) if deaths else None
-        return await beside(
-            len(raw), transform, raw, running, spec, self._tables, self._apply_maps, received_at
-        )
+        return await beside(len(raw), transform, raw, running, spec, self._tables, self._apply_maps, received_at)
 
     def _choose(self, size: int, running: Running, spec: DestinationSpec) -> Child | None:
         """The child that has least to do; None where the engine converts faster itself.
@@ -113,7 +108,7 @@ class Conversions:
             return None
         best = None
         for child in self.children:
-            if running.channel.name in child.unfit or (child.large and size <= LARGE_BYTES):
+            if not child.converts_for(running) or (child.large and size <= LARGE_BYTES):
                 continue
             if best is None or (child.large, len(child.jobs)) < (best.large, len(best.jobs)):
                 best = child
@@ -127,20 +122,19 @@ class Conversions:
             async with asyncio.timeout(self._limit):
                 while True:
                     for child in self.children:
-                        if running.channel.name not in child.unfit:
+                        if child.converts_for(running):
                             return child
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
             raise ConversionFailed("there is no other child for a message that one ended over") from None
 
-    def _declare_unfit(self, child: Child, answered: Answered, running: Running) -> None:
+    def _declare_unfit(self, child: Child, running: Running) -> None:
         """Its code or tables are not those that are live here: until they are, nothing of this channel goes there."""
         name = running.channel.name
         if name not in child.unfit:
             child.unfit.add(name)
-            reason = "tables" if answered.result is not None and answered.tables != self._revisions else "code"
-            observe.event("child_unfit", channel=name, reason=reason)
+            observe.event("child_unfit", channel=name)
 
     # children
 
@@ -158,11 +152,14 @@ class Conversions:
             await asyncio.sleep(pause)
 
     async def _serve_until_ended(self, child: Child) -> None:
+        revisions = self._revisions
         try:
             await child.start(self._folders)
         except (OSError, ChildEnded, TimeoutError) as error:
             observe.event("child_not_started", error=type(error).__name__)
             return
+        if revisions != self._revisions:  # it may have read its tables before they changed
+            child.tell_tables()
         self.children.append(child)
         self._changed.set()
         try:

@@ -70,7 +70,7 @@ class Converting:
             return show_converted(converted, *used)
         except Held as error:
             return show_held(error, *used)
-        except Exception as error:  # a converter may raise anything
+        except (Exception, SystemExit) as error:  # site code may raise anything; nothing of it is printed
             return show_raised(error, *used)
 
     def _learn(self, shown: dict[str, Any]) -> None:

@@ -23,6 +23,8 @@ CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = {False: 3.0, True: 600.0}
 """What takes longer is given up. Senders wait for what is written and are answered negatively then; a read of a whole
 site may take minutes. By whether the connection only reads."""
+SILENT = "5s"
+"""A process that stops in the middle of a transaction holds its locks no longer than that."""
 STATEMENTS = 500
 """Prepared statements kept by the connection."""
 SCHEMA = "interlock"
@@ -142,11 +144,12 @@ class PostgresConnection:
     def roll_back(self) -> None:
         """Undo the transaction, when one is open; a connection that cannot say so is given up."""
         if self._in_transaction:
+            if self._raw is not None:
+                try:
+                    self._command("ROLLBACK")
+                except StoreUnavailable:
+                    self.drop()
             self._in_transaction = False
-            try:
-                self._command("ROLLBACK")
-            except StoreUnavailable:
-                self.drop()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -193,6 +196,8 @@ class PostgresConnection:
         self.drop()
         settings = {"search_path": SCHEMA, "timezone": "UTC", "application_name": "interlock", "jit": "off"}
         settings["plan_cache_mode"] = PLANS[self._read_only]
+        if not self._read_only:
+            settings["idle_in_transaction_session_timeout"] = SILENT
         connecting = asyncpg.connect(
             self._url,
             timeout=CONNECT_SECONDS,
@@ -222,10 +227,12 @@ class PostgresConnection:
             raise StoreUnavailable(f"asking PostgreSQL: {type(error).__name__}") from error
 
     def drop(self) -> None:
-        """Give the connection up; what it was doing is undone by the database."""
+        """Give the connection up; what it was doing is undone by the database.
+
+        A transaction that was open stays so until it is rolled back here, too: nothing more of it may run elsewhere.
+        """
         raw, self._raw = self._raw, None
         self._statements.clear()
-        self._in_transaction = False
         if raw is not None:
             with suppress(Exception):
                 raw.terminate()

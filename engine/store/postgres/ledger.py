@@ -144,10 +144,10 @@ class SharedLedger(Ledger):
         try:
             self.connection.commit()
         except StoreUnavailable:
-            if self.connection.connected:  # PostgreSQL itself refused
+            refused = self.connection.connected  # PostgreSQL itself said no
+            self.connection.roll_back()
+            if refused or not self._committed():
                 self._doubtful = ""
-                raise
-            if not self._committed():
                 raise
         self._doubtful = ""
 

@@ -40,7 +40,11 @@ RENEW = (
     f" UPDATE process SET until = {NOW} + {LEASE_SECONDS} * 1000000 FROM named WHERE epoch = ?"
     f" RETURNING {NOW}, pg_current_xact_id()::text"
 )
-BURY = f"DELETE FROM process WHERE until < {NOW} RETURNING epoch"
+#: A process that is just committing lives.
+BURY = (
+    f"DELETE FROM process WHERE epoch IN (SELECT epoch FROM process WHERE until < {NOW} FOR UPDATE SKIP LOCKED)"
+    " RETURNING epoch"
+)
 OF_THIS_HOST = "SELECT epoch, pid FROM process WHERE host = ?"
 END_LEASE = "UPDATE process SET until = 0 WHERE epoch = ?"
 LEAVE = "DELETE FROM process WHERE epoch = ?"
