@@ -7,20 +7,31 @@ asks listens before the store is read, so that no outcome falls between the two.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol, TypeVar
 
 from engine.errors import Reply, StoreUnavailable
 from engine.lane import stands_still
-from engine.model import MICROSECONDS, Delivery, DeliveryState, Kept, Settlement, Verdict
+from engine.model import MICROSECONDS, Delivery, DeliveryState, Kept, Outcome, Settlement, Verdict
 from engine.ports import Running
+from engine.store import backlog
+
+LOOK_SECONDS = 0.1
+"""Between two looks at a delivery that another process carries."""
+T = TypeVar("T")
 
 LATE = "the destination has not answered in time; the message is kept and delivery goes on"
 
 
 class Deliveries(Protocol):
     """What is asked of the store: the delivery of a message that was received before."""
+
+    shared: bool
+
+    async def read(self, query: Callable[[Any], T]) -> T:
+        """Run a query beside what is being committed."""
+        ...
 
     async def delivery_of(self, message: int, destination: str) -> tuple[Delivery, str] | None:
         """The latest delivery of a message to a destination and the reason of its state, or None."""
@@ -46,7 +57,14 @@ class Applications:
                 return kept.verdict
             if stands_still(delivery.state) or delivery.state is DeliveryState.ENDED:
                 return _not_taken(reason, kept.verdict)
-            return await _wait(outcome, kept.verdict, running.channel.source.answer_within)
+            within = running.channel.source.answer_within
+            if not self._deliveries.shared:
+                return await _wait(outcome, kept.verdict, within)
+            looking = asyncio.get_running_loop().create_task(self._look(kept.verdict.message, name, outcome))
+            try:
+                return await _wait(outcome, kept.verdict, within)
+            finally:
+                looking.cancel()
 
     def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Wake whoever waits, once the outcome is one that will not change by itself."""
@@ -55,6 +73,17 @@ class Applications:
         for outcome in self._waiting.get((delivery.message, delivery.destination), ()):
             if not outcome.done():
                 outcome.set_result(settlement)
+
+    async def _look(self, message: int, destination: str, outcome: asyncio.Future[Settlement]) -> None:
+        """Another process may carry the delivery, and nobody tells this one: look, while its sender waits."""
+        while not outcome.done():
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(StoreUnavailable):
+                found = await self._deliveries.read(lambda c: backlog.delivery_of(c, message, destination))
+                if found is not None and not outcome.done():
+                    delivery, reason = found
+                    if delivery.state is DeliveryState.DELIVERED or stands_still(delivery.state):
+                        outcome.set_result(Settlement(delivery.state, reason, Outcome(reason), 0, 0))
 
     async def _delivery(self, kept: Kept, name: str) -> tuple[Delivery | None, str]:
         """The delivery whose outcome answers, and the reason of its state; a duplicate's is that of its first."""

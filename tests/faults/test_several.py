@@ -21,11 +21,13 @@ from tests.postgres import Database
 from tests.servers import RedisServer, redis_server
 from tests.servers_postgres import PostgresServer, postgres_server
 
+from .engine_child import channel_toml, destination_toml, free_port
+from .laboratory import Laboratory, Where, fields_of
 from .several import Several, several
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-SECONDS = float(os.environ.get("INTERLOCK_TEST_CHAOS_SECONDS", "45"))
+SECONDS = float(os.environ.get("INTERLOCK_TEST_CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("INTERLOCK_TEST_CHAOS_SEED", "0")) or random.randrange(1, 1 << 30)
 EVERYBODY = ("ingress", "ingress", "worker", "worker", "worker", "web")
 PAUSED_PAST_ITS_LEASE = 22.0
@@ -165,3 +167,40 @@ def test_a_worker_paused_past_its_lease_changes_nothing_any_more(
         assert "lanes_lost" in first.log.read_text()
 
     tell(servers, tmp_path, record_property, story, ("ingress", "worker", "worker"))
+
+
+def test_an_application_answer_comes_from_whoever_carries_the_delivery(
+    servers: tuple[PostgresServer, RedisServer], tmp_path: Path
+) -> None:
+    """The ingress asks, a worker in another process is answered, and the sender hears it."""
+
+    async def story(site: Several) -> None:
+        destination = destination_toml("ehr", f"mllp://127.0.0.1:{site.mllp.port}", answers="true")
+        port = free_port()
+        text = channel_toml(
+            "direct", destination, listen=f"mllp://127.0.0.1:{port}", kind="order",
+            source='answer = "application"\nanswer_within = "20s"\n',
+        )  # fmt: skip
+        site.engines[0].write_channel("direct", text)
+        for engine in site.engines:
+            await engine.call("reload")
+        site.mllp.answer = "AR"
+        negative = Laboratory("D", Where(port), connections=1)
+        message = negative.write("DP001", 1)
+        line = await negative._connect()
+        assert fields_of(await line.ask(message.raw)) == ("AR", message.control)
+        site.mllp.answer = "AA"
+        message = negative.write("DP002", 1)
+        assert fields_of(await line.ask(message.raw)) == ("AA", message.control)
+        line.close()
+
+    postgres, redis = servers
+    database = Database(postgres.url, "site_application_answers")
+    database.make()
+
+    async def whole() -> None:
+        async with several(tmp_path, database, redis.url, ("ingress", "worker")) as site:
+            await site.start()
+            await story(site)
+
+    asyncio.run(whole())
