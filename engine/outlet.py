@@ -55,7 +55,7 @@ class Host(Protocol):
     def settled(self, delivery: Delivery, settlement: Settlement) -> None:
         """Tell whoever waits for this delivery's outcome."""
 
-    def let_go(self, outlet: Outlet, lane: Lane, due: int | None) -> None:
+    def let_go(self, outlet: Outlet, lane: Lane, due: int | None, empty: bool) -> None:
         """Give a lane back to all processes."""
 
 
@@ -69,6 +69,7 @@ class Outlet:
         self.breaker = Breaker()
         self.lanes: dict[bytes, Lane] = {}
         self.letting_go: dict[bytes, int] = {}  # lanes on their way back to all processes, and their turns
+        self._merging: dict[bytes, bytes] = {}  # lanes that stand at a merge, and the other lane that each waits for
         self._holds: set[str] = set()
         self._host = host
         self._shared = host.ports.store.shared
@@ -152,13 +153,27 @@ class Outlet:
         self.lanes.clear()
         self._ready.clear()
         self.letting_go.clear()
+        self._merging.clear()
 
     def _let_go(self, lane: Lane, due: int | None = None) -> None:
+        empty = not lane.queue and not lane.blocked and lane.later <= lane.seen and lane.parting is None
         self.lanes.pop(lane.key, None)
         lane.clear()
         if self._shared and lane.turn:
             self.letting_go[lane.key] = lane.turn
-            self._host.let_go(self, lane, due)
+            self._host.let_go(self, lane, due, empty)
+            self._let_go_of_partners(lane.key)
+
+    def _let_go_of_partners(self, key: bytes) -> None:
+        """What waits here for a lane to come to a merge waits for nothing: whoever takes that lane takes both."""
+        self._merging.pop(key, None)
+        for waiting in [one for one, other in self._merging.items() if other == key]:
+            lane = self.lanes.get(waiting)
+            if lane is None:
+                self._merging.pop(waiting, None)
+            elif not lane.running and not lane.timer:
+                lane.parting = NOT_DUE
+                self._let_go(lane)
 
     def _owned(self, key: bytes) -> bool:
         lane = self.lanes.get(key)
@@ -238,12 +253,15 @@ class Outlet:
         elif lane.parting is not None:
             self._let_go(lane, lane.parting or None)
         elif head is not None and head.barrier and lane.key != head.lane:
+            self._merging[lane.key] = head.lane
             self.wake(self.lane(head.lane))
         elif lane.timer:
             if self._shared and lane.pause > KEPT_WAITING_SECONDS:
                 self._let_go(lane, self._host.ports.store.now() + int(lane.pause * MICROSECONDS))
         elif lane.reads_on if head is None else self._alone(lane, head):
             self._line_up(lane)
+        elif head is not None and head.barrier:
+            self._merging[lane.key] = head.barrier
         elif self._shared and head is None:
             self._let_go(lane)
 
@@ -289,10 +307,13 @@ class Outlet:
         lanes = [self.lane(key) for key in delivery.lanes]
         for lane in lanes:
             lane.leave(delivery.id)
+            self._merging.pop(lane.key, None)
         for lane in lanes:
             if blocks:
                 lane.block(delivery)
             self.wake(lane)
+            if self._shared and not lane.running and not lane.timer:
+                self._let_go(lane)
 
     # merges
 

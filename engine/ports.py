@@ -267,7 +267,8 @@ class Store(Protocol):
         """Own this lane; None while another process does: it is due once that one lets go of it."""
 
     def release(
-        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None
+        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None,
+        empty: bool,
     ) -> Future[list[str]]:
         """Let go of a lane; the channels in which there is more to carry. `due` says from when on, None: nothing is."""
         ...

@@ -27,7 +27,6 @@ from engine.worker import Worker
 CHUNK = 500
 """Rows changed by one act, and read at once: a long recovery holds up no commit for long."""
 REMOVED = "destination_removed"
-IN_DOUBT = "in_doubt"
 
 RESTORED = "SELECT value FROM site WHERE name = 'restored'"
 FORGET_RESTORED = "DELETE FROM site WHERE name = 'restored'"
@@ -116,7 +115,7 @@ async def _hold_in_doubt(store: Store, channel: str, spec: DestinationSpec) -> i
 
 
 def _hold_one_chunk(t: Transaction, numbers: Sequence[int]) -> int:
-    return len(acts.hold(t, numbers, IN_DOUBT))
+    return len(acts.hold_doubtful(t, numbers))
 
 
 async def _offer(store: Store, worker: Worker, channel: str, destination: str) -> int:

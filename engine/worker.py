@@ -187,34 +187,36 @@ class Worker:
             if delivery.state is DeliveryState.IN_DOUBT and self._holds_doubt(delivery)
         }
         if doubtful:
-            await self.ports.store.act(partial(acts.hold, numbers=tuple(doubtful), reason="in_doubt"))
+            held = await self.ports.store.act(partial(acts.hold_doubtful, numbers=tuple(doubtful)))
             for lane in lanes:
                 for delivery in lane.deliveries:
-                    if delivery.id in doubtful:
+                    if delivery.id in held:
                         delivery.state = DeliveryState.HELD
 
     def _holds_doubt(self, delivery: Delivery) -> bool:
         outlet = self.outlets.get((delivery.channel, delivery.destination))
         return outlet is not None and outlet.spec.in_doubt == "hold"
 
-    def let_go(self, outlet: Outlet, lane: Lane, due: int | None) -> None:
+    def let_go(self, outlet: Outlet, lane: Lane, due: int | None, empty: bool) -> None:
         """Give a lane back to all processes; when that fails, again until it does not."""
         channel = outlet.running.channel
-        values = (channel.owner, channel.name, outlet.spec.name, lane.key, lane.turn, lane.known, due)
+        values = (channel.owner, channel.name, outlet.spec.name, lane.key, lane.turn, lane.known, due, empty)
         future = self.ports.store.release(*values)
-        future.add_done_callback(partial(self._let_go_done, outlet, lane, due))
+        future.add_done_callback(partial(self._let_go_done, outlet, lane, due, empty))
         if due is not None and not self.ending:
             wait = max(0.0, (due - self.ports.store.now()) / MICROSECONDS)
             asyncio.get_running_loop().call_later(wait, self.broker.ring, channel.name)
 
-    def _let_go_done(self, outlet: Outlet, lane: Lane, due: int | None, released: asyncio.Future[list[str]]) -> None:
+    def _let_go_done(
+        self, outlet: Outlet, lane: Lane, due: int | None, empty: bool, released: asyncio.Future[list[str]]
+    ) -> None:
         if released.cancelled():
             return
         error = released.exception()
         if error is not None:
             observe.event("lane_not_released", channel=outlet.running.channel.name, error=type(error).__name__)
             if not self.ending:
-                asyncio.get_running_loop().call_later(STORE_PAUSE_SECONDS, self.let_go, outlet, lane, due)
+                asyncio.get_running_loop().call_later(STORE_PAUSE_SECONDS, self.let_go, outlet, lane, due, empty)
             return
         if outlet.letting_go.get(lane.key) == lane.turn:
             del outlet.letting_go[lane.key]
@@ -229,7 +231,7 @@ class Worker:
         self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seconds: int = 0
     ) -> None:
         due = self.ports.store.now() + seconds * MICROSECONDS
-        self.ports.store.release(organization, channel, destination, lane, turn, 0, due)
+        self.ports.store.release(organization, channel, destination, lane, turn, 0, due, False)
 
     def lose_all(self) -> None:
         """Other processes have taken over every lane of this one: begin with none, and take what is free."""

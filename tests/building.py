@@ -1,7 +1,7 @@
 """Builders for tests: synthetic messages, channels and a running path on a real store, without a wire.
 
-The store is the one that the fixture `both_stores` chose. On PostgreSQL the path is one process of a site: its lanes are
-taken, carried and let go of, and its broker rings in its own loop.
+The store is the one that the fixture `both_stores` chose. On PostgreSQL the path is one process of a site: its lanes
+are taken, carried and let go of, and its broker rings in its own loop.
 """
 
 from __future__ import annotations

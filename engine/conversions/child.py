@@ -13,6 +13,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from engine.conversions.frames import Frame, Frames, code_of, frame, show_channel
 from engine.large import LARGE_BYTES
@@ -21,6 +22,8 @@ from engine.settings import PREFIX
 
 _TOGETHER_BYTES = 64 * 1024
 """Up to this a message is copied behind its head, so that both leave in one call."""
+START_SECONDS = 30.0
+"""How long a child may take until it can convert."""
 _END_SECONDS = 2.0
 
 
@@ -78,7 +81,7 @@ class Child(asyncio.Protocol):
         await self._loop.create_unix_connection(lambda: self, sock=ours)
         waiting = [asyncio.ensure_future(self.ready.wait()), asyncio.ensure_future(self.ended.wait())]
         try:
-            async with asyncio.timeout(self._limit):
+            async with asyncio.timeout(START_SECONDS):
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for one in waiting:
@@ -183,8 +186,7 @@ class Child(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection stands; the process may still be starting."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         """Give each answer to who waits for it."""

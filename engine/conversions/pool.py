@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine import observe
-from engine.conversions.child import Child, ChildEnded
+from engine.conversions.child import START_SECONDS, Child, ChildEnded
 from engine.conversions.frames import Answered, Raised, read_answer, tables_of
 from engine.errors import Held
 from engine.large import LARGE_BYTES, beside
@@ -119,7 +119,7 @@ class Conversions:
         if deaths >= MOST_DEATHS:
             raise ConversionFailed("every child that was given this message ended over it")
         try:
-            async with asyncio.timeout(self._limit):
+            async with asyncio.timeout(START_SECONDS):
                 while True:
                     for child in self.children:
                         if child.converts_for(running):

@@ -42,6 +42,7 @@ SET_CHANNEL_STATE = (
 CLOSE_ITEM = (
     "UPDATE item SET closed_at = ?, closed_by = ?, reason = ? WHERE id = ? AND closed_at IS NULL RETURNING organization"
 )
+UNDECIDED = "SELECT 1 FROM delivery WHERE id = ? AND state = 'in doubt' AND reason <> 'replayed'"
 TO_STATE = "UPDATE delivery SET state = ?, open = ?, reason = ?, attempts = ?, next_at = 0, changed_at = ? WHERE id = ?"
 
 
@@ -158,6 +159,12 @@ def doubt(t: Transaction, numbers: Iterable[int]) -> int:
 def hold(t: Transaction, numbers: Iterable[int], reason: str) -> list[Delivery]:
     """Hold deliveries that flow: by the policy for what is in doubt, or because their destination is gone."""
     return _each(t, numbers, (DeliveryState.QUEUED, DeliveryState.IN_DOUBT), DeliveryState.HELD, reason)
+
+
+def hold_doubtful(t: Transaction, numbers: Iterable[int]) -> set[int]:
+    """Hold what is in doubt, by the policy `hold`, but for what a person has sent on; those that were held."""
+    undecided = [n for n in numbers if t.connection.execute(UNDECIDED, (n,)).fetchone()]
+    return {one.id for one in hold(t, undecided, "in_doubt")}
 
 
 def let_die(t: Transaction, numbers: Iterable[int], reason: str) -> list[Delivery]:

@@ -162,7 +162,15 @@ class CommittingStore:
         return None
 
     def release(
-        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None
+        self,
+        organization: str,
+        channel: str,
+        destination: str,
+        lane: bytes,
+        turn: int,
+        seen: int,
+        due: int | None,
+        empty: bool,
     ) -> asyncio.Future[list[str]]:
         """Let go of a lane."""
         done: asyncio.Future[list[str]] = self._loop.create_future()

@@ -117,11 +117,11 @@ class Act:
 
 @dataclass(slots=True)
 class Release:
-    """Let go of lanes that other processes may carry, too. Rows are (channel, destination, lane, turn, seen, due)."""
+    """Let go of lanes that other processes may carry, too. Rows are those of `RELEASE`."""
 
     future: Future[list[str]]
     organization: str
-    lanes: list[tuple[str, str, bytes, int, int, int | None]]
+    lanes: list[tuple[str, str, bytes, int, int, int | None, bool]]
 
 
 _CARRIERS = frozenset({Keep, Claim, Settle})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from engine.applications import Applications
 from engine.errors import Reply
@@ -29,6 +30,11 @@ def running(within: int) -> Running:
 
 class Known:
     """A store that knows one delivery, and lets a test happen something while it looks."""
+
+    shared = False
+
+    async def read(self, query: Any) -> Any:
+        raise AssertionError("a store of one process is not looked at again")
 
     def __init__(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
         self.meanwhile = meanwhile

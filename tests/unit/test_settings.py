@@ -83,7 +83,7 @@ def test_the_key_is_not_shown() -> None:
     settings = load({"INTERLOCK_KEY": "hunter2"})
     assert settings.key == "hunter2"
     assert "hunter2" not in repr(settings)
-    assert [setting.name for setting in manifest() if setting.secret] == ["key"]
+    assert [setting.name for setting in manifest() if setting.secret] == ["store", "broker", "key"]
 
 
 def test_the_documentation_lists_every_setting_as_it_is() -> None:

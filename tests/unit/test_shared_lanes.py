@@ -176,6 +176,19 @@ def test_a_merge_across_two_processes_goes_out_between_before_and_after(
     run(tmp_path, story)
 
 
+@pytest.mark.parametrize("sender", ["door", "one", "two"])
+def test_what_follows_a_merge_in_its_other_lane_goes_out(tmp_path: Path, sender: str) -> None:
+    async def story(made: Site) -> None:
+        await made["one"].send(merge("M", "A", "B"))
+        await made.all_delivered()
+        await made.quiet()
+        await made[sender].send(oru("B1", "B"))
+        await made.all_delivered()
+        assert made.outside.received == [merge("M", "A", "B"), oru("B1", "B")]
+
+    run(tmp_path, story, seconds=5)
+
+
 def test_what_is_fed_behind_a_merge_that_waits_for_another_process_stays_behind_it(tmp_path: Path) -> None:
     answers: dict[str, asyncio.Future[Outcome]] = {}
 
@@ -197,7 +210,7 @@ def test_what_is_fed_behind_a_merge_that_waits_for_another_process_stays_behind_
         await made.all_delivered()
         await made.assert_once_and_in_order()
 
-    run(tmp_path, story)
+    run(tmp_path, story, seconds=10)
 
 
 # what a person decides
@@ -386,7 +399,7 @@ def test_by_the_policy_hold_what_a_killed_process_claimed_waits_for_a_person(tmp
         await made.all_delivered()
         assert made.outside.received == [oru("1"), oru("1"), oru("2")]
 
-    run(tmp_path, forgetting_one(story), channel(spec(in_doubt="hold", behind="wait"), kind="message"))
+    run(tmp_path, forgetting_one(story), channel(spec(in_doubt="hold", behind="wait"), kind="message"), 10)
 
 
 def forgetting_one(story: Story) -> Story:
@@ -455,7 +468,7 @@ def test_a_long_lane_keeps_its_order(tmp_path: Path, count: int) -> None:
         await made.all_delivered()
         await made.assert_once_and_in_order()
 
-    run(tmp_path, story, seconds=110)
+    run(tmp_path, story, seconds=10 + count / 20)
 
 
 # nothing is missed
@@ -493,7 +506,7 @@ def test_whatever_meets_every_delivery_goes_out_once_and_in_order(tmp_path: Path
         assert rounds > 20
 
     try:
-        run(tmp_path, story)
+        run(tmp_path, story, seconds=40)
     except BaseException:
         print(f"seed {seed}")
         raise

@@ -36,25 +36,25 @@ FIRST_NUMBERS = Many(
     " RETURNING channel, destination, last",
 )
 #: Rows are (organization, channel, destination, lane, last, owner or NULL). A lane that nobody owns and that has
-#: nothing to carry becomes the feeder's, if it wants it.
+#: nothing open becomes the feeder's, if it wants it. One with something open in it does not: it must be read first.
 FEED = Many(
     "text text text bytea bigint bigint",
     "INSERT INTO lane AS l (organization, channel, destination, lane, last, known, due, owner, turn)"
     " SELECT column1, column2, column3, column4, column5, CASE WHEN column6 IS NULL THEN 0 ELSE column5 END,"
     f" {NOW}, column6, nextval('epoch') FROM ({{rows}}) AS new"
     " ON CONFLICT (channel, destination, lane) DO UPDATE SET last = excluded.last,"
-    " known = CASE WHEN excluded.owner IS NOT NULL AND ((l.owner IS NULL AND l.due IS NULL)"
-    " OR (l.owner = excluded.owner AND l.known = l.last)) THEN excluded.last ELSE l.known END,"
-    " turn = CASE WHEN l.owner IS NULL AND l.due IS NULL AND excluded.owner IS NOT NULL THEN excluded.turn"
-    " ELSE l.turn END,"
-    " owner = CASE WHEN l.owner IS NULL AND l.due IS NULL THEN excluded.owner ELSE l.owner END,"
+    " known = CASE WHEN excluded.owner IS NOT NULL AND l.known = l.last"
+    " AND ((l.owner IS NULL AND l.due IS NULL) OR l.owner = excluded.owner) THEN excluded.last ELSE l.known END,"
+    " turn = CASE WHEN l.owner IS NULL AND l.due IS NULL AND l.known = l.last AND excluded.owner IS NOT NULL"
+    " THEN excluded.turn ELSE l.turn END,"
+    " owner = CASE WHEN l.owner IS NULL AND l.due IS NULL AND l.known = l.last THEN excluded.owner ELSE l.owner END,"
     " due = CASE WHEN l.owner IS NULL AND l.due IS NOT NULL THEN least(l.due, excluded.due) ELSE excluded.due END"
     " RETURNING channel, destination, lane, owner, known, last, turn",
 )
-#: Rows are (channel, destination, lane, turn, highest number carried or known, due or NULL).
+#: Rows are (channel, destination, lane, turn, highest number known, due or NULL, whether nothing of it is open).
 RELEASE = Many(
-    "text text bytea bigint bigint bigint",
-    "UPDATE lane SET owner = NULL, stale = false,"
+    "text text bytea bigint bigint bigint boolean",
+    "UPDATE lane SET owner = NULL, stale = false, known = CASE WHEN new.column7 THEN new.column5 ELSE 0 END,"
     f" due = CASE WHEN last > new.column5 OR stale THEN {NOW} ELSE new.column6 END FROM ({{rows}}) AS new"
     " WHERE channel = new.column1 AND destination = new.column2 AND lane.lane = new.column3 AND turn = new.column4"
     " AND owner IS NOT NULL RETURNING channel, due",

@@ -67,10 +67,11 @@ class PostgresStore(CommittingStore):
         return await self.act(lambda t: take_one(t, self._keyring, channel, destination, lane))
 
     def release(
-        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None
-    ) -> asyncio.Future[list[str]]:
+        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None,
+        empty: bool,
+    ) -> asyncio.Future[list[str]]:  # fmt: skip
         """Let go of a lane; the channels in which there is more to carry. `due` says from when on, None: nothing is."""
-        rows = [(channel, destination, lane, turn, seen, due)]
+        rows = [(channel, destination, lane, turn, seen, due, empty)]
         operation = Release(self._loop.create_future(), organization, rows)
         self._commits.submit(operation)
         return operation.future
