@@ -69,6 +69,7 @@ class Outlet:
         self.breaker = Breaker()
         self.lanes: dict[bytes, Lane] = {}
         self.letting_go: dict[bytes, int] = {}  # lanes on their way back to all processes, and their turns
+        self._waited: set[bytes] = set()  # lanes that stood at a merge at the sweeper's last turn
         self._merging: dict[bytes, bytes] = {}  # lanes that stand at a merge, and the other lane that each waits for
         self._holds: set[str] = set()
         self._host = host
@@ -78,6 +79,7 @@ class Outlet:
         self._tasks: set[asyncio.Task[None]] = set()
         self._most = spec.connections * IN_FLIGHT_FACTOR
         self._rule = behind(running.channel.kind, spec)
+        self._holding = frozenset({spec.name}) if spec.in_doubt == "hold" else frozenset[str]()
 
     @property
     def paused(self) -> bool:
@@ -138,6 +140,23 @@ class Outlet:
                 lane.parting = self._host.ports.store.now()
                 if not lane.running:
                     self._let_go(lane, lane.parting)
+
+    def known_turns(self) -> list[tuple[bytes, int]]:
+        """Every lane that this process knows to own, those on their way back, too."""
+        return [*((lane.key, lane.turn) for lane in self.lanes.values()), *self.letting_go.items()]
+
+    def let_go_of_idle(self) -> None:
+        """No owned lane rests without a reason: a timer, a turn to come, a merge whose other lane is on its way.
+
+        Two lanes at a merge that wait for each other for a whole turn of the sweeper are let go of, too.
+        """
+        if not self._shared:
+            return
+        for lane in tuple(self.lanes.values()):
+            waits = lane.key in self._merging and lane.key not in self._waited
+            if not (lane.running or lane.timer or waits) and lane.turn:
+                self._let_go(lane, self._host.ports.store.now())
+        self._waited = set(self._merging)
 
     def forget_all(self) -> None:
         """Let go of everything queued: the store has it."""
@@ -334,7 +353,7 @@ class Outlet:
             return True
         channel, destination = self.running.channel.name, self.spec.name
         try:
-            taken = await self._host.ports.store.take_lane(channel, destination, other)
+            taken = await self._host.ports.store.take_lane(channel, destination, other, self._holding)
         except StoreUnavailable as error:
             observe.failed("backlog_not_read", error, channel=channel, destination=destination)
             self._pause(lane, STORE_PAUSE_SECONDS)
@@ -342,8 +361,7 @@ class Outlet:
         if taken is None:  # its owner lets go of it when it comes to the merge, and whoever takes it then takes both
             lane.parting = NOT_DUE
             return False
-        if self.lanes.get(lane.key) is lane:
-            self.take_up(taken)
+        self.take_up(taken)
         return self._owned(other)
 
     # what only the store holds

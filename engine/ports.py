@@ -7,7 +7,7 @@ that every implementation passes.
 from __future__ import annotations
 
 from asyncio import Future
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -259,12 +259,19 @@ class Store(Protocol):
         """Open deliveries of a lane with a higher number, in order: what memory did not hold."""
         ...
 
-    async def take(self, channel: str, most: int) -> list[Taken]:
-        """Own lanes of a channel that are due and that nobody owns."""
+    async def take(self, channel: str, most: int, holding: Collection[str]) -> list[Taken]:
+        """Own lanes of a channel that are due and that nobody owns.
+
+        What is in doubt for a destination of `holding` is held before anybody can carry it.
+        """
         ...
 
-    async def take_lane(self, channel: str, destination: str, lane: bytes) -> Taken | None:
+    async def take_lane(self, channel: str, destination: str, lane: bytes, holding: Collection[str]) -> Taken | None:
         """Own this lane; None while another process does: it is due once that one lets go of it."""
+
+    async def owned(self) -> set[tuple[str, str, str, bytes, int]]:
+        """The lanes that this process owns: (organization, channel, destination, lane, turn)."""
+        ...
 
     def release(
         self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None,
@@ -296,6 +303,7 @@ class Store(Protocol):
 class Taken:
     """A lane that this process has come to own, and the first of its open deliveries, in order; `last` ends it."""
 
+    organization: str
     channel: str
     destination: str
     lane: bytes

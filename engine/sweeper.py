@@ -19,7 +19,7 @@ from engine.ids import earliest
 from engine.model import Delivery, DeliveryState
 from engine.ports import Store
 from engine.recovery import REMOVED
-from engine.store import acts, backlog
+from engine.store import acts, backlog, standing
 from engine.store.backlog import Sight
 from engine.wiring import Channel
 from engine.worker import Worker
@@ -44,17 +44,19 @@ class Sweeper:
         self._follow = follow  # what the other processes of the site decided
         self._cursor = backlog.BEGINNING
         self._stopping = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begin to sweep."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run(self.turn))]
+        if self._store.shared:
+            self._tasks.append(loop.create_task(self._run(self._beat)))
 
     async def stop(self) -> None:
         """End the task; what it was writing is finished first."""
         self._stopping.set()
-        if self._task is not None:
-            await self._task
+        await asyncio.gather(*self._tasks)
 
     async def turn(self) -> None:
         """Everything there is to do, once, in bounded steps."""
@@ -68,11 +70,17 @@ class Sweeper:
             if self._stopping.is_set() or not await self.look():
                 break
 
+    async def _beat(self) -> None:
+        """Show that this process lives, whatever else takes its time; take over from those that do not."""
+        for channel in await self._store.attend():
+            self._worker.broker.ring(channel)
+
     async def _attend(self) -> None:
-        """Among other processes: show that this one lives, follow what they decided, take lanes that nobody carries."""
-        freed = await self._store.attend()
+        """Among other processes: follow what they decided, take lanes that nobody carries, give back idle ones."""
+        await self._beat()
         await self._follow()
-        for channel in {*freed, *(name for name, _ in self._worker.outlets)}:
+        await self._worker.reclaim()
+        for channel in {name for name, _ in self._worker.outlets}:
             await self._worker.take(channel)
 
     def check_room(self) -> None:
@@ -94,9 +102,17 @@ class Sweeper:
             self._worker.remind(sight.channel, sight.destination, sight.lane, sight.seq)
         if too_old:
             await self._give_up(too_old)
-        if orphans:
+        if orphans and await self._is_live():
             await self._store.act(partial(acts.hold, numbers=orphans, reason=REMOVED))
         return bool(too_old or forgotten or orphans)
+
+    async def _is_live(self) -> bool:
+        """Only the live revisions say what destinations a channel has: another process may serve a newer one."""
+        if not self._store.shared:
+            return True
+        live = await self._store.read(standing.live_revisions)
+        channels = {name: outlet.running.channel for (name, _), outlet in self._worker.outlets.items()}
+        return all(live.get(name, channel.revision) == channel.revision for name, channel in channels.items())
 
     async def _give_up(self, numbers: list[int]) -> None:
         for start in range(0, len(numbers), 500):
@@ -135,10 +151,10 @@ class Sweeper:
             return False
         return sight.message < earliest(now - outlet.spec.retry.give_up)
 
-    async def _run(self) -> None:
+    async def _run(self, turn: Callable[[], Awaitable[None]]) -> None:
         while not self._stopping.is_set():
             try:
-                await self.turn()
+                await turn()
             except InterlockError as error:
                 observe.failed("sweep_failed", error)
             except Exception as error:  # a safety net must not end with what it is there for

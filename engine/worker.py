@@ -17,7 +17,6 @@ from engine.model import MICROSECONDS, Delivery, DeliveryState, Settlement
 from engine.outlet import STORE_PAUSE_SECONDS, Outlet
 from engine.pipeline import Carried
 from engine.ports import Broker, Ports, Taken
-from engine.store import acts
 
 MOST_QUEUED = 200_000
 """Deliveries queued in memory over all lanes; what is beyond is read from the store when its lane gets there."""
@@ -40,6 +39,7 @@ class Worker:
         self.ending = False
         self.memory = Memory(MOST_QUEUED, memory_bytes)
         self._taking: dict[str, bool] = {}  # channels whose lanes are being taken; True: and once more after that
+        self._lost: set[tuple[str, str, str, bytes, int]] = set()  # owned lanes that were in nobody's memory
         self._more: set[str] = set()  # channels that have more lanes than were taken
 
     def offer(self, delivery: Delivery) -> None:
@@ -156,14 +156,18 @@ class Worker:
 
     async def _take(self, channel: str) -> None:
         while self._has_room(channel) and not self.ending:
-            taken = await self.ports.store.take(channel, LANES_AT_ONCE)
-            await self._hold_doubtful(taken)
+            taken = await self.ports.store.take(channel, LANES_AT_ONCE, self._holding(channel))
             for one in taken:
                 self._take_up(one)
             if len(taken) < LANES_AT_ONCE:
                 self._more.discard(channel)
                 return
         self._more.add(channel)
+
+    def _holding(self, channel: str) -> frozenset[str]:
+        """The channel's destinations at which a person decides what is in doubt."""
+        outlets = self.outlets.items()
+        return frozenset(name for (one, name), outlet in outlets if one == channel and outlet.spec.in_doubt == "hold")
 
     def _has_room(self, channel: str) -> bool:
         outlets = [outlet for (name, _), outlet in self.outlets.items() if name == channel]
@@ -175,27 +179,9 @@ class Worker:
         if outlet is not None:
             outlet.take_up(taken)
         else:
-            owner = taken.deliveries[0].organization if taken.deliveries else ""
-            self._give_back(owner, taken.channel, taken.destination, taken.lane, taken.turn, NOT_HERE_SECONDS)
-
-    async def _hold_doubtful(self, lanes: list[Taken]) -> None:
-        """By the policy `hold` a person decides what a process that is gone left in doubt."""
-        doubtful = {
-            delivery.id: delivery
-            for lane in lanes
-            for delivery in lane.deliveries
-            if delivery.state is DeliveryState.IN_DOUBT and self._holds_doubt(delivery)
-        }
-        if doubtful:
-            held = await self.ports.store.act(partial(acts.hold_doubtful, numbers=tuple(doubtful)))
-            for lane in lanes:
-                for delivery in lane.deliveries:
-                    if delivery.id in held:
-                        delivery.state = DeliveryState.HELD
-
-    def _holds_doubt(self, delivery: Delivery) -> bool:
-        outlet = self.outlets.get((delivery.channel, delivery.destination))
-        return outlet is not None and outlet.spec.in_doubt == "hold"
+            self._give_back(
+                taken.organization, taken.channel, taken.destination, taken.lane, taken.turn, NOT_HERE_SECONDS
+            )
 
     def let_go(self, outlet: Outlet, lane: Lane, due: int | None, empty: bool) -> None:
         """Give a lane back to all processes; when that fails, again until it does not."""
@@ -231,7 +217,25 @@ class Worker:
         self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seconds: int = 0
     ) -> None:
         due = self.ports.store.now() + seconds * MICROSECONDS
-        self.ports.store.release(organization, channel, destination, lane, turn, 0, due, False)
+        future = self.ports.store.release(organization, channel, destination, lane, turn, 0, due, False)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # `reclaim` finds it again
+
+    async def reclaim(self) -> None:
+        """The safety net of owned lanes: each is in memory and has a reason to be there, or is given back.
+
+        What is found twice in a row is no lane that is just coming or going.
+        """
+        for outlet in self.outlets.values():
+            outlet.let_go_of_idle()
+        here = {
+            (outlet.running.channel.owner, channel, destination, key, turn)
+            for (channel, destination), outlet in self.outlets.items()
+            for key, turn in outlet.known_turns()
+        }
+        lost = await self.ports.store.owned() - here
+        for lane in lost & self._lost:
+            self._give_back(*lane)
+        self._lost = lost
 
     def lose_all(self) -> None:
         """Other processes have taken over every lane of this one: begin with none, and take what is free."""

@@ -202,6 +202,7 @@ def _each(
     """Change those that still stand in one of `states`; the others have moved on and are left alone."""
     changed = []
     for number in numbers:
+        t.ledger.lock(number)
         found = backlog.delivery(t.connection, number)
         if found is not None and found.state in states:
             _set(t, found, state, reason, found.attempts)
@@ -220,6 +221,7 @@ def _change(
 
 def _wanted(t: Transaction, number: int, states: tuple[DeliveryState, ...]) -> Delivery:
     """The delivery, which this commit alone can change from here on, in one of the states that the act is for."""
+    t.ledger.lock(number)
     found = backlog.delivery(t.connection, number)
     if found is None or found.state not in states:
         raise _not_so(t, DELIVERY_STATE, number, " or ".join(states))

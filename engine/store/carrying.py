@@ -17,7 +17,7 @@ from engine.store.operations import Claim, PutAside, Settle
 
 def claim(t: Transaction, operations: list[Claim]) -> list[bool]:
     """Take deliveries for their attempts; one that changed hands meanwhile is not taken."""
-    mine = t.ledger.owned(t, operations)
+    mine = [operation for operation in operations if t.ledger.owns(operation.attempt.delivery)]
     epoch = t.ledger.epoch
     rows = [(o.attempt.id, epoch, o.attempt.at, o.attempt.delivery.id, o.attempt.delivery.attempt) for o in mine]
     taken = t.connection.write(sql.CLAIM, rows)
@@ -71,7 +71,8 @@ def put_aside(t: Transaction, operations: list[PutAside]) -> list[bool]:
     """Hold deliveries, or let them die, before a claim."""
     results = []
     for o in operations:
-        done = t.connection.execute(sql.PUT_ASIDE, (o.state, o.reason, o.at, o.delivery.id)).rowcount == 1
+        values = (o.state, o.reason, o.at, o.delivery.id, o.delivery.attempt)
+        done = t.ledger.owns(o.delivery) and t.connection.execute(sql.PUT_ASIDE, values).rowcount == 1
         if done:
             t.event(o.delivery.organization, o.state, o.delivery.id, o.reason)
             add_items(t, o.items)

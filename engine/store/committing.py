@@ -6,7 +6,7 @@ Invariant: a future that `keep`, `claim` or `settle` gives has its result only a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TypeVar
@@ -149,7 +149,7 @@ class CommittingStore:
 
     # lanes, which here are all this process's own
 
-    async def take(self, channel: str, most: int) -> list[Taken]:
+    async def take(self, channel: str, most: int, holding: Collection[str]) -> list[Taken]:
         """Own lanes of a channel that are due and that nobody owns."""
         return []
 
@@ -157,9 +157,13 @@ class CommittingStore:
         """Show that this process lives, and take over from those that do not: there are no others."""
         return []
 
-    async def take_lane(self, channel: str, destination: str, lane: bytes) -> Taken | None:
+    async def take_lane(self, channel: str, destination: str, lane: bytes, holding: Collection[str]) -> Taken | None:
         """Own this lane; None while another process does."""
         return None
+
+    async def owned(self) -> set[tuple[str, str, str, bytes, int]]:
+        """The lanes that this process owns, where others could."""
+        return set()
 
     def release(
         self,

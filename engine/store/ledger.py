@@ -111,9 +111,12 @@ class Ledger:
     def feed(self, t: Transaction, deliveries: Sequence[Delivery]) -> None:
         """Deliveries were added to their lanes: say which of them this process may carry."""
 
-    def owned(self, t: Transaction, claims: Sequence[Any]) -> Sequence[Any]:
-        """Of these claims, those whose lanes this process owns until the commit."""
-        return claims
+    def owns(self, delivery: Delivery) -> bool:
+        """True when this process may carry the delivery's lane until the commit."""
+        return True
+
+    def lock(self, delivery: int) -> None:
+        """From here to the commit only this transaction changes the delivery."""
 
     def touched(self, t: Transaction, delivery: Delivery) -> None:
         """Somebody changed a delivery beside the process that carries its lane."""
@@ -223,6 +226,10 @@ def _act_one(t: Transaction, operation: Act) -> Any:
     try:
         with t.undoable(), t.connection.told():
             return operation.run(t)
+    except StoreUnavailable as error:  # of the store itself: then the whole commit fails
+        if isinstance(error, RowRefused):
+            return error
+        raise
     except Exception as error:  # whoever asked for it gets it; the others' operations stand
         return error
 

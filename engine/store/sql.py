@@ -63,7 +63,7 @@ SET_OUTCOME = Many(
 # set aside before a claim, by a conversion that must not go on
 PUT_ASIDE = (
     "UPDATE delivery SET state = ?, open = 2, reason = ?, changed_at = ?"
-    " WHERE id = ? AND state IN ('queued', 'in doubt')"
+    " WHERE id = ? AND state IN ('queued', 'in doubt') AND attempt = ?"
 )
 
 # numbers: those of a channel's receipts have the destination ''
@@ -83,6 +83,8 @@ ADD_ITEM = (
     "INSERT INTO item"
     " (id, organization, channel, code, subject, sealed, opened_at, latest_at, count, message, delivery)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (organization, channel, code, subject) WHERE closed_at IS NULL DO UPDATE"
+    " SET count = item.count + excluded.count, latest_at = excluded.latest_at"  # of another process, just now
 )
 ADD_EVENT = "INSERT INTO event (organization, writer, seq, at, body, hash) VALUES (?, ?, ?, ?, ?, ?)"
 ADD_EVENT_SUBJECT = Many(

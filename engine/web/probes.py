@@ -57,6 +57,7 @@ class Probes:
         self._runtime = runtime
         self._tally = tally
         self._clock = clock
+        self._takes = runtime.settings.role in ("all", "ingress")  # the others listen nowhere
         self._probing = asyncio.Lock()
         self._written = False
         self._stands_until = 0.0
@@ -96,7 +97,7 @@ class Probes:
         if not self._runtime.ports.room:
             yield "disk_below_reserve"
         report = self._runtime.report()
-        if any(channel.get("state") == "started" and not channel.get("address") for channel in report):
+        if self._takes and any(channel.get("state") == "started" and not channel.get("address") for channel in report):
             yield "channel_not_up"
 
     async def _writes(self) -> bool:

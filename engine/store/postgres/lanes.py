@@ -5,8 +5,10 @@ Invariant: whoever takes a lane sees everything it was ever fed: its row is lock
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 
+from engine.errors import UnsafeStore
 from engine.model import Delivery, DeliveryState
 from engine.ports import Taken
 from engine.store import acts, backlog
@@ -14,7 +16,7 @@ from engine.store.connection import Many
 from engine.store.keyring import Keyring
 from engine.store.ledger import Transaction
 from engine.store.postgres import membership
-from engine.store.postgres.ledger import TOUCH
+from engine.store.postgres.ledger import TOUCH, SharedLedger
 from engine.store.postgres.membership import NOW
 from engine.store.sealing import place
 
@@ -24,7 +26,7 @@ LARGE_BYTES = 65536
 """A larger message is not brought along: it is read when its turn comes."""
 
 _FREE = (
-    f"SELECT channel, destination, lane FROM lane WHERE channel = ? AND owner IS NULL AND due <= {NOW}"
+    f"SELECT channel, destination, lane FROM lane WHERE channel = ? AND owner IS NULL AND due <= (SELECT {NOW})"
     " ORDER BY due LIMIT ? FOR UPDATE SKIP LOCKED"
 )
 _ONE = (
@@ -34,7 +36,7 @@ _ONE = (
 _TAKE = (
     "UPDATE lane SET owner = ?, turn = nextval('epoch'), known = lane.last, stale = false FROM ({free}) AS free"
     " WHERE lane.channel = free.channel AND lane.destination = free.destination AND lane.lane = free.lane"
-    " RETURNING lane.channel, lane.destination, lane.lane, lane.turn, lane.last"
+    " RETURNING lane.organization, lane.channel, lane.destination, lane.lane, lane.turn, lane.last"
 )
 TAKE, TAKE_ONE = _TAKE.format(free=_FREE), _TAKE.format(free=_ONE)
 _OPEN = (
@@ -52,37 +54,51 @@ FREE_OF = f"UPDATE lane SET owner = NULL, due = {NOW} WHERE owner = ? RETURNING 
 CLAIMED_UNDER = "SELECT id FROM delivery WHERE state = 'claimed' AND epoch = ?"
 
 
-def take(t: Transaction, keyring: Keyring, channel: str, most: int) -> list[Taken]:
-    """Own lanes of a channel that are due and that nobody owns."""
-    return _taken(t, keyring, t.connection.execute(TAKE, (t.ledger.epoch, channel, most)))
+def take(t: Transaction, keyring: Keyring, channel: str, most: int, holding: Collection[str]) -> list[Taken]:
+    """Own lanes that are due and that nobody owns; `holding` names destinations that hold what is in doubt."""
+    return _taken(t, keyring, holding, t.connection.execute(TAKE, (t.ledger.epoch, channel, most)))
 
 
-def take_one(t: Transaction, keyring: Keyring, channel: str, destination: str, lane: bytes) -> Taken | None:
+def take_one(
+    t: Transaction, keyring: Keyring, channel: str, destination: str, lane: bytes, holding: Collection[str]
+) -> Taken | None:
     """Own a lane whether it is due or not; where another process owns it, let it be due once that one lets go."""
     values = (t.ledger.epoch, channel, destination, lane)
-    taken = _taken(t, keyring, t.connection.execute(TAKE_ONE, values))
+    taken = _taken(t, keyring, holding, t.connection.execute(TAKE_ONE, values))
     if not taken:
         t.connection.execute(TOUCH, (channel, destination, lane, lane))
     return taken[0] if taken else None
 
 
-def _taken(t: Transaction, keyring: Keyring, rows: Iterable[tuple[str, str, bytes, int, int]]) -> list[Taken]:
-    lanes: list[tuple[str, str, bytes, int, int, list[Delivery]]] = [(*row, []) for row in rows]
-    found: dict[bytes, list[Delivery]] = {lane: deliveries for _, _, lane, _, _, deliveries in lanes}
-    turns = {lane: turn for _, _, lane, turn, _, _ in lanes}
-    keys = [lane[:3] for lane in lanes]
+def _taken(
+    t: Transaction, keyring: Keyring, holding: Collection[str], rows: Iterable[tuple[str, str, str, bytes, int, int]]
+) -> list[Taken]:
+    lanes: list[tuple[str, str, str, bytes, int, int, list[Delivery]]] = [(*row, []) for row in rows]
+    found: dict[bytes, list[Delivery]] = {lane: deliveries for _, _, _, lane, _, _, deliveries in lanes}
+    turns = {lane: turn for _, _, _, lane, turn, _, _ in lanes}
+    wanted = [lane[1:4] for lane in lanes]
     for query in (OPEN, OPEN_MERGES):
-        for lane, *columns, sealed in t.connection.ask(query, keys):
+        for lane, *columns, sealed in t.connection.ask(query, wanted):
             delivery = backlog.read_delivery(columns)
             delivery.turn = turns[lane]
             if sealed is not None and delivery.state is DeliveryState.QUEUED:
-                keys_of = keyring[delivery.organization]
-                delivery.raw = keys_of.open(sealed, place(delivery.organization, delivery.message, "raw"))
+                with suppress(KeyError, UnsafeStore):  # whoever carries it finds out, and stops no other lane
+                    keys = keyring[delivery.organization]
+                    delivery.raw = keys.open(sealed, place(delivery.organization, delivery.message, "raw"))
             found[lane].append(delivery)
+    _hold_doubtful(t, [d for lane in found.values() for d in lane if d.destination in holding])
     return [
-        Taken(channel, destination, lane, turn, last, tuple(_in_order(deliveries)), len(deliveries) < FIRST)
-        for channel, destination, lane, turn, last, deliveries in lanes
+        Taken(owner, channel, destination, lane, turn, last, tuple(_in_order(deliveries)), len(deliveries) < FIRST)
+        for owner, channel, destination, lane, turn, last, deliveries in lanes
     ]
+
+
+def _hold_doubtful(t: Transaction, deliveries: list[Delivery]) -> None:
+    """By the policy `hold` a person decides what a process that is gone left in doubt; before anybody can carry it."""
+    held = acts.hold_doubtful(t, [d.id for d in deliveries if d.state is DeliveryState.IN_DOUBT])
+    for delivery in deliveries:
+        if delivery.id in held:
+            delivery.state = DeliveryState.HELD
 
 
 def _in_order(deliveries: list[Delivery]) -> list[Delivery]:
@@ -93,6 +109,8 @@ def _in_order(deliveries: list[Delivery]) -> list[Delivery]:
 def bury(t: Transaction) -> list[str]:
     """Take over from processes whose lease has ended; the channels whose lanes have become free."""
     freed: set[str] = set()
+    assert isinstance(t.ledger, SharedLedger)
+    t.ledger.name_all()
     for epoch in membership.bury(t.connection, t.ledger.epoch):
         claimed = [number for (number,) in t.connection.execute(CLAIMED_UNDER, (epoch,))]
         acts.doubt(t, claimed)

@@ -69,6 +69,7 @@ LINK = (
     " INSERT INTO chain (organization, writer, last, hash) SELECT * FROM added"
     " ON CONFLICT (organization, writer) DO UPDATE SET last = excluded.last, hash = excluded.hash"
 )
+LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE id = ? FOR UPDATE"
 ADD_ORGANIZATION = f"INSERT INTO organization (name, created_at) VALUES (?, {NOW}) ON CONFLICT DO NOTHING"
 ADMIT = "SELECT set_config('app.organizations', current_setting('app.organizations') || ',' || ?, true)"
 
@@ -93,7 +94,9 @@ class SharedLedger(Ledger):
         self._role = role
         self._database_clock = database_clock
         self._reserved: dict[Number, int] = {}
-        self._doubtful = ""  # the transaction whose end nobody saw
+        self._commit = 0  # the number of the commit under way
+        self._doubtful = False  # nobody saw whether it was the last that was kept
+        self._expelled = False
         self.carries = role in ("all", "worker")
         epoch, writer = membership.join(connection, role)
         super().__init__(connection, clock, writer, epoch, steps)
@@ -107,6 +110,7 @@ class SharedLedger(Ledger):
             except TryAgain:
                 continue
             except Expelled:
+                self._expelled = True
                 self._rejoin()
                 raise
         return super().apply(operations)
@@ -116,6 +120,7 @@ class SharedLedger(Ledger):
         membership.forget(self.epoch)
         self.epoch, self.writer = membership.join(self.connection, self._role)
         self.recall()
+        self._expelled = self._doubtful = False
         self.on_expelled()
 
     def recall(self) -> None:
@@ -128,6 +133,8 @@ class SharedLedger(Ledger):
 
     def begin(self, operations: Sequence[Any]) -> None:
         """Begin a transaction for the operations' organizations, and renew the lease in it."""
+        if self._expelled:
+            self._rejoin()
         self._resolve()
         named = _organizations(operations) or self.connection.organizations()
         row = self.connection.begin_with(membership.RENEW, (",".join(named), self.epoch)).fetchone()
@@ -135,39 +142,39 @@ class SharedLedger(Ledger):
             self.connection.roll_back()
             raise Expelled("committing: the other processes took over what this one had")
         self._database_clock.told(row[0])
-        self._transaction_id = row[1]
+        self._commit = row[1]
         self._reserved = {}
 
     def commit(self) -> None:
         """Commit; when the connection breaks meanwhile, find out what became of it."""
-        self._doubtful = self._transaction_id
+        self._doubtful = True
         try:
             self.connection.commit()
         except StoreUnavailable:
             refused = self.connection.connected  # PostgreSQL itself said no
             self.connection.roll_back()
             if refused or not self._committed():
-                self._doubtful = ""
+                self._doubtful = False
                 raise
-        self._doubtful = ""
+        self._doubtful = False
 
     def _resolve(self) -> None:
         """A commit whose end nobody saw may have claimed deliveries that nobody sends: then begin anew."""
         if self._doubtful and self._committed():
-            self._doubtful = ""
             raise Expelled("committing: an earlier commit was not seen to end, and it did")
-        self._doubtful = ""
+        self._doubtful = False
 
     def _committed(self) -> bool:
-        """What became of the doubtful transaction.
+        """Whether the commit whose end nobody saw was kept.
 
         Raises:
             StoreUnavailable: nobody can say yet.
+            Expelled: the others took over meanwhile.
         """
-        (status,) = self.connection.execute(membership.STATUS, (self._doubtful,)).fetchone()
-        if status == "in progress":
-            raise StoreUnavailable("committing: nobody can say yet whether an earlier commit was kept")
-        return bool(status == "committed")
+        row = self.connection.execute(membership.COMMITS, (self.epoch,)).fetchone()
+        if row is None:
+            raise Expelled("committing: the other processes took over what this one had")
+        return bool(row[0] >= self._commit)
 
     def link(self, organization: str, writer: int, seq: int, at: int, body: bytes, link: bytes) -> None:
         """Add a link to an organization's chain of events, and set its head, in one round trip."""
@@ -212,9 +219,18 @@ class SharedLedger(Ledger):
         for d in deliveries:
             d.turn = 0 if d.barrier else mine.get((d.channel, d.destination, d.lane), 0)
 
-    def owned(self, t: Transaction, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """Those whose lane came to this process under its present membership: turns count on from epochs."""
-        return [claim for claim in claims if claim.attempt.delivery.turn > self.epoch]
+    def owns(self, delivery: Delivery) -> bool:
+        """True when the lane came to this process under its present membership: turns count on from epochs."""
+        return delivery.turn > self.epoch
+
+    def name_all(self) -> None:
+        """This transaction is for every organization there is, also those that this process never met."""
+        self.connection.execute(membership.NAME_ALL)
+        self._recall_heads()
+
+    def lock(self, delivery: int) -> None:
+        """From here to the commit only this transaction changes the delivery."""
+        self.connection.execute(LOCK_DELIVERY, (delivery,))
 
     def touched(self, t: Transaction, delivery: Delivery) -> None:
         """Let whoever owns the lane read it again, or somebody take it."""
@@ -225,6 +241,10 @@ class SharedLedger(Ledger):
         """This transaction is for one more organization, whose chain this writer may have written to before."""
         self.connection.execute(ADD_ORGANIZATION, (organization,))
         self.connection.execute(ADMIT, (organization,))
+        self._recall_heads()
+
+    def _recall_heads(self) -> None:
+        """Of chains that could not be seen before; they stand as they were committed."""
         for name, seq, head in self.connection.execute(sql.HEADS, (self.writer,)):
             self.heads.setdefault(name, (seq, head))
 

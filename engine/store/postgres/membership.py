@@ -23,7 +23,7 @@ LEASE_SECONDS = 15
 """A process that was not heard of for so long has its lanes taken over."""
 WRITERS = 63
 """Processes that may write at once: ids have six bits for it, and number 0 is the embedded store's."""
-TRIES = 5
+TRIES = 100
 _joined: set[int] = set()
 """The epochs of this process: more than one where it has several stores."""
 
@@ -37,18 +37,20 @@ JOIN = (
 #: The first statement of every commit: for (organizations, epoch).
 RENEW = (
     "WITH named AS MATERIALIZED (SELECT set_config('app.organizations', ?, true) AS organizations)"
-    f" UPDATE process SET until = {NOW} + {LEASE_SECONDS} * 1000000 FROM named WHERE epoch = ?"
-    f" RETURNING {NOW}, pg_current_xact_id()::text"
+    f" UPDATE process SET until = {NOW} + {LEASE_SECONDS} * 1000000, commits = commits + 1 FROM named WHERE epoch = ?"
+    f" RETURNING {NOW}, commits"
 )
 #: A process that is just committing lives.
 BURY = (
     f"DELETE FROM process WHERE epoch IN (SELECT epoch FROM process WHERE until < {NOW} FOR UPDATE SKIP LOCKED)"
     " RETURNING epoch"
 )
+NAME_ALL = "SELECT set_config('app.organizations', (SELECT string_agg(name, ',') FROM organization), true)"
 OF_THIS_HOST = "SELECT epoch, pid FROM process WHERE host = ?"
 END_LEASE = "UPDATE process SET until = 0 WHERE epoch = ?"
 LEAVE = "DELETE FROM process WHERE epoch = ?"
-STATUS = "SELECT pg_xact_status(?::xid8)"
+#: Waits for a commit that has not ended.
+COMMITS = "SELECT commits FROM process WHERE epoch = ? FOR UPDATE"
 
 
 class DatabaseClock:

@@ -7,7 +7,7 @@ in doubt before anybody carries its lane on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ STEPS_OF_SEVERAL = (*STEPS[:2], (Release, release), *STEPS[2:])
 """A lane is let go of before it is fed in the same commit: whoever feeds it may then own it again."""
 MONTHS_AHEAD = 2
 ADD_PARTITIONS = f"SELECT add_partitions({MONTHS_AHEAD})"
+OWNED = "SELECT organization, channel, destination, lane, turn FROM lane WHERE owner = ?"
 LARGEST = "SELECT max(id) FROM {0}"
 
 T = TypeVar("T")
@@ -58,13 +59,18 @@ class PostgresStore(CommittingStore):
 
     # lanes
 
-    async def take(self, channel: str, most: int) -> list[Taken]:
+    async def take(self, channel: str, most: int, holding: Collection[str]) -> list[Taken]:
         """Own lanes of a channel that are due and that nobody owns, with what they have to carry."""
-        return await self.act(lambda t: take(t, self._keyring, channel, most))
+        return await self.act(lambda t: take(t, self._keyring, channel, most, holding))
 
-    async def take_lane(self, channel: str, destination: str, lane: bytes) -> Taken | None:
+    async def take_lane(self, channel: str, destination: str, lane: bytes, holding: Collection[str]) -> Taken | None:
         """Own this lane, or, where another process does, let it be looked at again once that one lets go of it."""
-        return await self.act(lambda t: take_one(t, self._keyring, channel, destination, lane))
+        return await self.act(lambda t: take_one(t, self._keyring, channel, destination, lane, holding))
+
+    async def owned(self) -> set[tuple[str, str, str, bytes, int]]:
+        """The lanes that this process owns: (organization, channel, destination, lane, turn)."""
+        epoch = self._ledger.epoch
+        return await self.read(lambda c: {tuple(row) for row in c.execute(OWNED, (epoch,))})
 
     def release(
         self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None,

@@ -20,10 +20,11 @@ CREATE TABLE counter (
 
 -- A process at work: its lease ends at `until` by this database's clock, and every commit of it renews the lease. Who
 -- deletes the row of a process whose lease has ended takes over what it left: none of its commits is possible after that.
+-- `commits` counts them: a process that did not see one end looks here whether it did.
 CREATE SEQUENCE epoch;
 CREATE TABLE process (
   epoch bigint PRIMARY KEY, writer integer NOT NULL UNIQUE, role text NOT NULL, host text NOT NULL, pid integer NOT NULL,
-  started_at bigint NOT NULL, until bigint NOT NULL
+  started_at bigint NOT NULL, until bigint NOT NULL, commits bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- A lane that has had work: `last` is the highest delivery number that it was fed. `owner` is the epoch of the process
