@@ -358,11 +358,12 @@ class Outlet:
             observe.failed("backlog_not_read", error, channel=channel, destination=destination)
             self._pause(lane, STORE_PAUSE_SECONDS)
             return False
-        if taken is None:  # its owner lets go of it when it comes to the merge, and whoever takes it then takes both
-            lane.parting = NOT_DUE
-            return False
-        self.take_up(taken)
-        return self._owned(other)
+        if taken is not None:
+            self.take_up(taken)
+        if self._owned(other):  # or a take of this very process, at the same time, has brought it
+            return True
+        lane.parting = NOT_DUE  # its owner lets go of it when it comes to the merge; whoever takes it then takes both
+        return False
 
     # what only the store holds
 

@@ -56,8 +56,8 @@ def _apply(connection: PostgresConnection, number: int, text: str) -> None:
             return
         connection.script(text)
         connection.script(f"INSERT INTO {SCHEMA}.schema_version (number) VALUES ({number})")
-        failpoint("migrate.commit.before")
-    failpoint("migrate.commit.after")
+        failpoint("schema.commit.before")
+    failpoint("schema.commit.after")
 
 
 def _rights(role: str) -> str:
