@@ -62,7 +62,7 @@ NOT_THE_PATH = {
     "conversions/": "between the engine and its converting children: a claim comes after it",
     "store/ledger.py Ledger.commit": "called by Transaction._end, where the points stand",
     "store/ledger.py Transaction._write_links": "inside a commit, which has points",
-    "store/moving/": "a site on its way to another store: each of its commits has points, and a test kills at ten of them",
+    "store/moving/": "on the way to another store: each commit has points, and a test kills at ten of them",
     "store/postgres/": "statements of commits whose points stand in store/ledger.py, and joining, which a kill undoes",
     "web/bounds.py": "refuses a request of the HTTP API; no message goes this way",
     "control.py": "the control socket: what a command changes is an act, whose commit has points",
