@@ -274,7 +274,14 @@ class Store(Protocol):
         ...
 
     def release(
-        self, organization: str, channel: str, destination: str, lane: bytes, turn: int, seen: int, due: int | None,
+        self,
+        organization: str,
+        channel: str,
+        destination: str,
+        lane: bytes,
+        turn: int,
+        seen: int,
+        due: int | None,
         empty: bool,
     ) -> Future[list[str]]:
         """Let go of a lane; the channels in which there is more to carry. `due` says from when on, None: nothing is."""
