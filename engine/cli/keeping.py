@@ -9,6 +9,7 @@ import typer
 
 from engine.cli.options import Data, Json, settings
 from engine.cli.output import error_console, examples, moment, print_json, say
+from engine.errors import Configuration
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +36,14 @@ def backup(
 
     from engine.clock import SystemClock
     from engine.store.backup import backup as copy
+    from engine.store.opening import is_shared
 
+    if is_shared(settings(data=data).store):
+        raise Configuration(
+            "backing up: the store is PostgreSQL, which has its own tools",
+            code="setting",
+            advice="Use pg_basebackup and an archive of the log, and keep the key apart: see docs/deployment.md.",
+        )
     with Progress(console=error_console(), transient=True) as bar:
         task = bar.add_task("copying the store", total=None)
         manifest = copy(
