@@ -44,6 +44,8 @@ POSTGRES_ONLY = pytest.mark.parametrize("both_stores", ["postgres"], indirect=Tr
 
 NOON = 1_790_000_000_000_000
 SITE = "site"
+OWNED = 1 << 60
+"""A turn in which a test owns any lane."""
 
 
 class StepClock:
@@ -148,7 +150,7 @@ async def keep_one(store: SqliteStore, control: str, **changes: Any) -> Delivery
 
 async def claim(store: SqliteStore, delivery: Delivery, *findings: Finding) -> Attempt:
     """Claim a delivery as a worker would that owns its lane."""
-    delivery.turn = 1 << 60
+    delivery.turn = OWNED
     attempt = Attempt(
         store.ids.next(), delivery, delivery.tries + 1, store.now(), b'{"resourceType":"Bundle"}',
         "application/fhir+json", "r1", "loinc@1", findings,

@@ -121,6 +121,9 @@ class Ledger:
     def touched(self, t: Transaction, delivery: Delivery) -> None:
         """Somebody changed a delivery beside the process that carries its lane."""
 
+    def name_all(self) -> None:
+        """The transaction is for every organization there is."""
+
     def admit(self, organization: str) -> None:
         """The transaction is for one more organization."""
 

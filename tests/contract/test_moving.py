@@ -184,7 +184,7 @@ def test_what_is_open_is_offered_again_on_postgresql(tmp_path: Path, database: p
         async with postgres.opened(a) as store:
             found: dict[int, int] = {}
             for channel in ("lab", "theirs"):
-                for taken in await store.take(channel, 100):
+                for taken in await store.take(channel, 100, ()):
                     assert [d.seq for d in taken.deliveries] == sorted(d.seq for d in taken.deliveries)
                     for delivery in taken.deliveries:
                         found[delivery.id] = found.get(delivery.id, 0) + 1
@@ -253,10 +253,10 @@ def test_what_is_sent_again_after_a_move_finds_its_lane(tmp_path: Path, database
 
     async def resent() -> list[int]:
         async with postgres.opened(a) as store:
-            await store.take("lab", 100)  # all that is due
+            await store.take("lab", 100, ())  # all that is due
             new = store.ids.next()
             await store.act(lambda t: acts.resend_delivery(t, delivered[0], new, "lost", "maria"))
-            found = await store.take("lab", 100)
+            found = await store.take("lab", 100, ())
             assert new in [delivery.id for taken in found for delivery in taken.deliveries]
             return [new]
 

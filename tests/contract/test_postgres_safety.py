@@ -316,7 +316,7 @@ def test_a_schema_that_is_new_enough_is_left_alone(tmp_path: Path, database: Dat
     start(database.url, tmp_path)
 
 
-@pytest.mark.parametrize(("point", "left"), [("schema.commit.before:1", 0), ("migrate.commit.after:1", 1)])
+@pytest.mark.parametrize(("point", "left"), [("schema.commit.before:1", 0), ("schema.commit.after:1", 1)])
 def test_a_migration_that_was_killed_is_run_again(tmp_path: Path, database: Database, point: str, left: int) -> None:
     with fresh(server_of(database)) as at:
         assert ended(command(at, point))[0] == -signal.SIGKILL

@@ -30,7 +30,9 @@ async def everything(store: SqliteStore) -> None:
     await store.keep(stores.held(store, "7"))
     await store.keep(stores.refused(store, "8"))
     await stores.keep(store, "9", patient="P1", merged="P3")
-    await store.put_aside(await stores.keep_one(store, "10"), DeliveryState.HELD, "unmapped", [])
+    aside = await stores.keep_one(store, "10")
+    aside.turn = stores.OWNED
+    await store.put_aside(aside, DeliveryState.HELD, "unmapped", [])
 
 
 def taken(folder: Path) -> Balance:

@@ -15,7 +15,9 @@ NOT_REASONS = {
     "error", "setting", "channel", "name", "not_found", "unsafe_store", "wrong_key", "key_missing", "key_exposed",
     "key_malformed", "newer_schema", "older_schema", "unsafe_journal", "folder_locked", "store_unreadable",
     "backup_changed", "token_file", "no_channel", "no_server", "no_answer", "no_store", "forbidden", "usage", "faults",
-    "comes_later", "address", "keys_missing", "file", "malformed", "term", "not_hl7v2",
+    "comes_later", "address", "keys_missing", "file", "malformed", "term", "not_hl7v2", "unfinished_move", "moved_away",
+    "balance_open", "move_differs", "store_in_use", "target_not_empty", "role", "unsafe_database", "too_many_processes",
+    "expelled",
 }  # fmt: skip
 """Codes of commands and starts: answered there, never written to a message or delivery."""
 RAISED = {"Held", "Unreadable", "Refused", "NotAccepted", "TooLarge", "WrongEnvironment", "StoreUnavailable"}

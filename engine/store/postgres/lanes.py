@@ -16,7 +16,7 @@ from engine.store.connection import Many
 from engine.store.keyring import Keyring
 from engine.store.ledger import Transaction
 from engine.store.postgres import membership
-from engine.store.postgres.ledger import TOUCH, SharedLedger
+from engine.store.postgres.ledger import TOUCH
 from engine.store.postgres.membership import NOW
 from engine.store.sealing import place
 
@@ -109,7 +109,6 @@ def _in_order(deliveries: list[Delivery]) -> list[Delivery]:
 def bury(t: Transaction) -> list[str]:
     """Take over from processes whose lease has ended; the channels whose lanes have become free."""
     freed: set[str] = set()
-    assert isinstance(t.ledger, SharedLedger)
     t.ledger.name_all()
     for epoch in membership.bury(t.connection, t.ledger.epoch):
         claimed = [number for (number,) in t.connection.execute(CLAIMED_UNDER, (epoch,))]
