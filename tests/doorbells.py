@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from engine.broker import open_broker
 from engine.ports import Broker
 
-RING_SECONDS = 0.005
-"""What `ring` may hold the loop."""
-BUSY_SECONDS = 0.1
+RING_SECONDS = 0.1
+"""What nearly every `ring` may hold the loop on a busy machine; one that waits for Redis takes seconds."""
+BUSY_SECONDS = 1.0
 """What one ring among many may, when others keep the machine busy. One that waited for Redis would take longer."""
 
 
