@@ -25,6 +25,14 @@ from tests.doorbells import BUSY_SECONDS, RING_SECONDS, Ear, becomes, listening,
 from tests.servers import RedisServer, redis_server
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_log_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that an earlier test configured in this process may have left a stream that is closed."""
+    monkeypatch.setattr(logging.getLogger("interlock"), "handlers", [])
+
+
 PACE_SECONDS = 0.005
 
 LISTENER = """
