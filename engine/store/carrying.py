@@ -23,9 +23,9 @@ def claim(t: Transaction, operations: list[Claim]) -> list[bool]:
     taken = t.connection.write(sql.CLAIM, rows)
     won = [True] * len(operations) if taken == len(operations) else [_holds(t, o) for o in operations]
     winners = [operation for operation, is_won in zip(operations, won, strict=True) if is_won]
-    t.connection.write(sql.ADD_ATTEMPT, [_attempt_row(o, epoch) for o in winners])
+    t.connection.defer(sql.ADD_ATTEMPT, [_attempt_row(o, epoch) for o in winners])
     payloads = [(o.attempt.id, o.attempt.delivery.organization, o.payload.sealed()) for o in winners if o.payload]
-    t.connection.write(sql.ADD_PAYLOAD, payloads)
+    t.connection.defer(sql.ADD_PAYLOAD, payloads)
     for operation in winners:
         delivery = operation.attempt.delivery
         t.event(delivery.organization, "claimed", delivery.id, operation.attempt.id, rare=False)
@@ -53,7 +53,7 @@ def settle(t: Transaction, operations: list[Settle]) -> list[bool]:
     mine = [True] * len(operations)
     if changed != len(operations):
         mine = [_settled(t, operation) for operation in operations]
-    t.connection.write(sql.SET_OUTCOME, [_outcome_row(operation) for operation in operations])
+    t.connection.defer(sql.SET_OUTCOME, [_outcome_row(operation) for operation in operations])
     for operation in operations:
         delivery, settlement = operation.attempt.delivery, operation.settlement
         ordinary = settlement.state is DeliveryState.DELIVERED

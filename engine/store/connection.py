@@ -60,6 +60,12 @@ class Connection(Protocol):
         """Run a statement for all rows, in order; returns how many rows it changed."""
         ...
 
+    def defer(self, many: Many, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for all rows, now or later: before the next `execute`, and before the commit.
+
+        Nobody learns how many rows it changed, and no other statement that is deferred may touch the same ones.
+        """
+
     def ask(self, many: Many, rows: Sequence[Sequence[Any]]) -> Iterable[Any]:
         """Run a query for all rows; what it finds."""
         ...

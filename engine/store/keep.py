@@ -40,10 +40,10 @@ def keep(t: Transaction, operations: list[Keep]) -> list[Kept]:
     t.ledger.reserve(t, _numbers(operations))
     batch = _Batch(_seen(t, operations))
     results = [_keep_one(t, operation, batch) for operation in operations]
-    t.connection.write(sql.ADD_MESSAGE, batch.messages)
-    t.connection.write(sql.ADD_PAYLOAD, batch.payloads)
-    t.connection.write(sql.ADD_RECEIPT_KEY, batch.keys)
-    t.connection.write(sql.ADD_DELIVERY, batch.rows)
+    t.connection.defer(sql.ADD_MESSAGE, batch.messages)
+    t.connection.defer(sql.ADD_PAYLOAD, batch.payloads)
+    t.connection.defer(sql.ADD_RECEIPT_KEY, batch.keys)
+    t.connection.defer(sql.ADD_DELIVERY, batch.rows)
     t.ledger.feed(t, batch.deliveries)
     add_items(t, summed([batch.reused]))
     return results

@@ -92,11 +92,6 @@ class Ledger:
         """Make the transaction durable."""
         self.connection.commit()
 
-    def link(self, organization: str, writer: int, seq: int, at: int, body: bytes, link: bytes) -> None:
-        """Add a link to an organization's chain of events, and set its head."""
-        self.connection.execute(sql.ADD_EVENT, (organization, writer, seq, at, body, link))
-        self.connection.execute(sql.SET_HEAD, (organization, writer, seq, link))
-
     def begin(self, operations: Sequence[Any]) -> None:
         """Begin a transaction for these operations."""
         self.connection.begin()
@@ -203,21 +198,24 @@ class Transaction:
     def _write_numbers(self) -> None:
         writer = self.ledger.counted_by
         rows = [(channel, destination, writer, last) for (channel, destination), last in self.numbers.items()]
-        self.connection.write(sql.SET_LAST_NUMBER, rows)
+        self.connection.defer(sql.SET_LAST_NUMBER, rows)
 
     def _write_links(self) -> None:
         """One link a batch and organization: hash(previous hash, place in the chain, body)."""
         at, writer = self.ledger.clock.now(), self.ledger.writer
+        links = []
         for organization, entries in self._events.items():
             if not entries:
                 continue
             seq, previous = self.ledger.heads.get(organization, (0, b""))
             body = orjson.dumps(entries)
             link = chain_hash(previous, organization, writer, seq + 1, body)
-            self.ledger.link(organization, writer, seq + 1, at, body, link)
+            links.append((organization, writer, seq + 1, at, body, link))
             self._heads[organization] = (seq + 1, link)
+        self.connection.defer(sql.ADD_EVENT, links)
+        self.connection.defer(sql.SET_HEAD, [(name, writer, seq, head) for name, (seq, head) in self._heads.items()])
         rows = [(subject, o, writer, self._heads[o][0]) for subject, o in self._subjects]
-        self.connection.write(sql.ADD_EVENT_SUBJECT, rows)
+        self.connection.defer(sql.ADD_EVENT_SUBJECT, rows)
 
 
 def act(t: Transaction, operations: list[Act]) -> list[Any]:

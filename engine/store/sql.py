@@ -86,14 +86,18 @@ ADD_ITEM = (
     " ON CONFLICT (organization, channel, code, subject) WHERE closed_at IS NULL DO UPDATE"
     " SET count = item.count + excluded.count, latest_at = excluded.latest_at"  # of another process, just now
 )
-ADD_EVENT = "INSERT INTO event (organization, writer, seq, at, body, hash) VALUES (?, ?, ?, ?, ?, ?)"
+ADD_EVENT = Many(
+    "text int bigint bigint bytea bytea",
+    "INSERT INTO event (organization, writer, seq, at, body, hash) {rows}",
+)
 ADD_EVENT_SUBJECT = Many(
     "bigint text int bigint",
     "INSERT INTO event_subject (subject, organization, writer, seq) {rows} ON CONFLICT DO NOTHING",
 )
-SET_HEAD = (
-    "INSERT INTO chain (organization, writer, last, hash) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (organization, writer) DO UPDATE SET last = excluded.last, hash = excluded.hash"
+SET_HEAD = Many(
+    "text int bigint bytea",
+    "INSERT INTO chain (organization, writer, last, hash) {rows}"
+    " ON CONFLICT (organization, writer) DO UPDATE SET last = excluded.last, hash = excluded.hash",
 )
 HEADS = "SELECT organization, last, hash FROM chain WHERE writer = ?"
 SET_SITE = "INSERT INTO site (name, value) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"

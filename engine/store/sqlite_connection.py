@@ -39,6 +39,10 @@ class SqliteConnection:
             changed += self.execute(_sized(many.text, len(chunk), len(chunk[0])), values).rowcount
         return changed
 
+    def defer(self, many: Many, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for all rows; here it costs nothing to do so at once."""
+        self.write(many, rows)
+
     def ask(self, many: Many, rows: Sequence[Sequence[Any]]) -> Iterator[Any]:
         """Run a query for all rows; yields what it finds."""
         for start in range(0, len(rows), MOST_ROWS):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import StoreUnavailable
+from engine.errors import RowRefused, StoreUnavailable
+from engine.store.connection import Many
 from engine.store.postgres.connection import PostgresConnection
 from tests import postgres
 
+ADD_SITE = Many("text text", "INSERT INTO site (name, value) {rows}")
+ADD_COUNTER = Many("text text int bigint", "INSERT INTO counter (channel, destination, writer, last) {rows}")
 TERMINATE = "SELECT pg_terminate_backend({0})"
 
 
@@ -52,3 +55,41 @@ def test_a_process_that_stops_in_a_transaction_lets_go_of_its_locks(monkeypatch:
         second.execute("DELETE FROM counter WHERE channel = 'held'")
         first.close()
         second.close()
+
+
+def test_deferred_statements_run_together_before_the_next_one_and_before_the_commit() -> None:
+    database = postgres.database()
+    connection = PostgresConnection(database.url, lambda: ("site",))
+    seen = "SELECT name FROM site WHERE name LIKE 'later%' ORDER BY name"
+    try:
+        connection.begin()
+        connection.defer(ADD_SITE, [("later-1", ""), ("later-2", "")])
+        connection.defer(ADD_COUNTER, [("later", "", 0, 7)])
+        assert [name for (name,) in connection.execute(seen)] == ["later-1", "later-2"]
+        connection.defer(ADD_SITE, [("later-3", "")])
+        connection.commit()
+        assert [row[0] for row in database.rows(seen)] == ["later-1", "later-2", "later-3"]
+        assert [row[0] for row in database.rows("SELECT last FROM counter WHERE channel = 'later'")] == [7]
+    finally:
+        connection.execute("DELETE FROM site WHERE name LIKE 'later%'")
+        connection.execute("DELETE FROM counter WHERE channel = 'later'")
+        connection.close()
+
+
+def test_what_was_deferred_is_undone_with_its_transaction_and_a_fault_in_it_stops_the_commit() -> None:
+    database = postgres.database()
+    connection = PostgresConnection(database.url, lambda: ("site",))
+    try:
+        connection.begin()
+        connection.defer(ADD_SITE, [("undone", "")])
+        connection.roll_back()
+        connection.begin()
+        connection.defer(ADD_SITE, [("twice", ""), ("twice", "")])
+        with pytest.raises(RowRefused):
+            connection.commit()
+        connection.roll_back()
+        with connection.transaction():
+            pass
+        assert database.rows("SELECT name FROM site WHERE name IN ('undone', 'twice')") == []
+    finally:
+        connection.close()

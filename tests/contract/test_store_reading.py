@@ -223,7 +223,7 @@ def statements() -> Iterator[tuple[str, str]]:
                 continue  # a part of others
             label = f"{module.__name__.rpartition('.')[2]}.{name}"
             if isinstance(value, Many) and name.isupper():
-                yield label, _for_many(value)
+                yield label, _for_many((value,))
             elif isinstance(value, str) and name.isupper() and re.match("SELECT|UPDATE|DELETE|INSERT|WITH", value):
                 yield label, _rendered(value.replace("{marks}", "?, ?"))
 

@@ -80,6 +80,7 @@ class PostgresConnection:
         self._raw: asyncpg.Connection | None = None
         self._statements: dict[str, Any] = {}
         self._in_transaction = False
+        self._deferred: dict[Many, list[Sequence[Any]]] = {}
 
     # statements
 
@@ -88,15 +89,26 @@ class PostgresConnection:
         if not self._in_transaction:
             with self.transaction():
                 return self._run(_rendered(statement), values)
+        self._send_deferred()
         return self._run(_rendered(statement), values)
 
     def write(self, many: Many, rows: Sequence[Sequence[Any]]) -> int:
         """Run a statement for all rows; returns how many rows it changed."""
-        return self._run(_for_many(many), list(zip(*rows, strict=True))).rowcount if rows else 0
+        return self._run(_for_many((many,)), _columns(rows)).rowcount if rows else 0
+
+    def defer(self, many: Many, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for all rows later, in one round trip with all others that wait."""
+        if rows:
+            self._deferred.setdefault(many, []).extend(rows)
+
+    def _send_deferred(self) -> None:
+        deferred, self._deferred = self._deferred, {}
+        if deferred:
+            self._run(_for_many(tuple(deferred)), [column for rows in deferred.values() for column in _columns(rows)])
 
     def ask(self, many: Many, rows: Sequence[Sequence[Any]]) -> Iterable[Any]:
         """Run a query for all rows; what it finds."""
-        return self._run(_for_many(many), list(zip(*rows, strict=True))) if rows else ()
+        return self._run(_for_many((many,)), _columns(rows)) if rows else ()
 
     def _run(self, statement: str, values: Sequence[Any]) -> Found:
         found: Found = self.wait(self._fetch(statement, values))
@@ -138,11 +150,13 @@ class PostgresConnection:
 
     def commit(self) -> None:
         """Make the transaction durable."""
+        self._send_deferred()
         self._command("COMMIT")
         self._in_transaction = False
 
     def roll_back(self) -> None:
         """Undo the transaction, when one is open; a connection that cannot say so is given up."""
+        self._deferred = {}
         if self._in_transaction:
             if self._raw is not None:
                 try:
@@ -260,10 +274,26 @@ def _rendered(statement: str) -> str:
     return "".join(numbered) + parts[-1]
 
 
+def _columns(rows: Sequence[Sequence[Any]]) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True))
+
+
 @cache
-def _for_many(many: Many) -> str:
-    """The rows come as one array a column."""
-    types = many.types.split()
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+def _for_many(several: tuple[Many, ...]) -> str:
+    """Statements for many rows as one; the rows of each come as one array a column.
+
+    PostgreSQL runs them on what stood before the first of them: https://www.postgresql.org/docs/15/queries-with.html,
+    7.8.4.
+    """
+    texts, taken = [], 0
+    for many in several:
+        texts.append(many.text.format(rows=_unnested(many.types.split(), taken)))
+        taken += many.columns
+    before = ", ".join(f"part{number} AS ({text})" for number, text in enumerate(texts[:-1], 1))
+    return f"WITH {before} {texts[-1]}" if before else texts[-1]
+
+
+def _unnested(types: Sequence[str], taken: int) -> str:
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, taken + 1))
     columns = ", ".join(f"column{number}" for number in range(1, len(types) + 1))
-    return many.text.format(rows=f"SELECT * FROM unnest({arrays}) AS given({columns})")
+    return f"SELECT * FROM unnest({arrays}) AS given({columns})"

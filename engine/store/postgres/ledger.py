@@ -63,12 +63,6 @@ TOUCH = (
     f"UPDATE lane SET stale = owner IS NOT NULL, due = CASE WHEN owner IS NULL THEN {NOW} ELSE due END"
     " WHERE channel = ? AND destination = ? AND lane IN (?, ?)"
 )
-LINK = (
-    "WITH added AS (INSERT INTO event (organization, writer, seq, at, body, hash) VALUES (?, ?, ?, ?, ?, ?)"
-    " RETURNING organization, writer, seq, hash)"
-    " INSERT INTO chain (organization, writer, last, hash) SELECT * FROM added"
-    " ON CONFLICT (organization, writer) DO UPDATE SET last = excluded.last, hash = excluded.hash"
-)
 LOCK_DELIVERY = "SELECT 1 FROM delivery WHERE id = ? FOR UPDATE"
 ADD_ORGANIZATION = f"INSERT INTO organization (name, created_at) VALUES (?, {NOW}) ON CONFLICT DO NOTHING"
 ADMIT = "SELECT set_config('app.organizations', current_setting('app.organizations') || ',' || ?, true)"
@@ -175,12 +169,6 @@ class SharedLedger(Ledger):
         if row is None:
             raise Expelled("committing: the other processes took over what this one had")
         return bool(row[0] >= self._commit)
-
-    def link(self, organization: str, writer: int, seq: int, at: int, body: bytes, link: bytes) -> None:
-        """Add a link to an organization's chain of events, and set its head, in one round trip."""
-        self.connection.execute(LINK, (organization, writer, seq, at, body, link))
-
-    # numbers
 
     def reserve(self, t: Transaction, numbers: Collection[Number]) -> None:
         """Lock the numbers' rows, always in the same order."""
