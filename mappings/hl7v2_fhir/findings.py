@@ -26,5 +26,8 @@ TEXTS: Mapping[str, str] = {
     "order_without_number": "The order has neither filler nor placer number; a correction cannot find it.",
     "parent_not_found": "The parent result or order is not in this message; its identifiers were kept.",
     "nothing_but_header": "The message holds no result and no patient: it may have been cut short.",
+    "code_unknown": "The code is not in its HL7 table or has no FHIR code; the v2 code was kept beside the element.",
+    "not_converted": "A kind of order that this type of message has no conversion for; it was left out.",
+    "number_invalid": "A number is not one; it was kept as text beside the element.",
     "sex_unknown": "The sex is not in HL7 table 0001; FHIR gender unknown.",
 }

@@ -30,7 +30,7 @@ def notice(parsed: Message, tables: Tables, context: Conversion) -> Converted:
     Raises:
         Held: code `not_convertible` for any message that is not a result.
     """
-    refuse_other_types(parsed)
+    refuse_other_types(parsed, ("ORU", "OUL"))
     reading = Reading(parsed, tables, context)
     people = structure(parsed)
     orders = [order for person in people for order in person.orders]

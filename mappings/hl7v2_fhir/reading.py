@@ -31,9 +31,9 @@ class Reading:
     """The state of one conversion."""
 
     __slots__ = (
-        *("actors", "component", "context", "counts", "decode", "dialect", "entries", "escape", "field", "findings"),
-        *("header", "kinds", "mark", "message_offset", "meta", "people", "plain_times", "repetition", "resources"),
-        *("scopes", "sender", "separators", "subcomponent", "times", "zone"),
+        *("actors", "around", "component", "context", "counts", "decode", "dialect", "entries", "escape", "field"),
+        *("findings", "header", "kinds", "latest", "mark", "message_offset", "meta", "people", "plain_times"),
+        *("repetition", "resources", "scopes", "sender", "separators", "subcomponent", "times", "zone"),
     )
 
     def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
@@ -57,6 +57,8 @@ class Reading:
         self.actors: dict[tuple[str, ...], list[Json]] = {}
         self.counts: dict[str, int] = {}
         self.scopes: dict[tuple[str, ...], Scope] = {}
+        self.latest: dict[str, Json] = {}  # by type the resource that was written last: what a map may add to
+        self.around: dict[str, Json] = {}  # what a segment's resource may refer to: `patient`, `encounter`, `order`
         self.meta: Json | None = _tags(self.part(header[11]))
         self.mark = members({"meta": self.meta}) if self.meta else ""
 
@@ -136,6 +138,7 @@ class Reading:
                 resource["meta"] = self.meta
             request = {"method": "PUT", "url": url}
             self.entries[url] = {"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request}
+        self.latest[kind] = self.resources[url]
         return {"reference": url}
 
     def count(self, kind: str) -> None:

@@ -1,7 +1,7 @@
-"""The groups of a result message: which note, specimen and result belongs to which order and patient.
+"""The groups of a message: which note, specimen, result and other segment belongs to which order and patient.
 
 One pass in the message's own order; nothing is dropped: a note belongs to the segment before it, a result after a
-specimen is the specimen's, a result before any order is the patient's.
+specimen is the specimen's, a result before any order is the patient's, and so is any other segment.
 """
 
 from __future__ import annotations
@@ -25,12 +25,19 @@ _same = itemgetter(2, 3, 4, 6, 7, 8, 11, 14, 15, 23)
 class Noted:
     """A segment with the notes that follow it. `number` counts segments of its name in the message, from 1."""
 
-    __slots__ = ("notes", "number", "row")
+    __slots__ = ("details", "name", "notes", "number", "row")
 
-    def __init__(self, row: Row, number: int) -> None:
+    def __init__(self, row: Row, number: int, name: str = "") -> None:
         self.row = row
         self.number = number
+        self.name = name
         self.notes: list[Row] = []
+        self.details: list[Noted] = []  # of an ORC: what stands between it and its request
+
+    @property
+    def where(self) -> str:
+        """Where the segment stands, as analysts write it."""
+        return f"{self.name}[{self.number}]"
 
 
 class Result(Noted):
@@ -52,27 +59,33 @@ class Result(Noted):
 
 
 class Order(Noted):
-    """One OBR with its ORC, specimens and results."""
+    """One request (OBR, RXO, RXE and so on) or document (TXA) with its ORC, specimens, results and details."""
 
     __slots__ = ("orc", "results", "specimens")
 
-    def __init__(self, row: Row, number: int, orc: Noted | None) -> None:
-        super().__init__(row, number)
+    def __init__(self, row: Row, number: int, orc: Noted | None, name: str = "OBR") -> None:
+        super().__init__(row, number, name)
         self.orc = orc
         self.results: list[Result] = []
         self.specimens: list[Noted] = []
 
 
 class Person(Noted):
-    """One PID with its visit, orders, and results that stand before any order."""
+    """One PID with its visit, orders, the results that stand before any order, and every other segment (`details`)."""
 
-    __slots__ = ("orders", "results", "visit")
+    __slots__ = ("controls", "orders", "results", "visit")
 
     def __init__(self, row: Row, number: int) -> None:
-        super().__init__(row, number)
+        super().__init__(row, number, "PID")
         self.visit: Noted | None = None
         self.orders: list[Order] = []
         self.results: list[Result] = []
+        self.controls: list[Noted] = []  # each ORC that no request follows
+
+    @property
+    def is_preface(self) -> bool:
+        """True for what stands before the first PID, as long as it is nothing but details."""
+        return not (self.number or self.notes or self.orders or self.results or self.controls or self.visit)
 
 
 class _Walk:
@@ -98,7 +111,10 @@ class _Walk:
         return self.people[-1]
 
     def pid(self, row: Row, number: int) -> None:
+        """A patient; what stood before the first one (SCH, EVN) is this one's."""
         self.owner = person = Person(row, number)
+        if len(self.people) == 1 and self.people[0].is_preface:
+            person.details = self.people.pop().details
         self.people.append(person)
         self.orc = self.order = self.specimen = None
 
@@ -106,11 +122,11 @@ class _Walk:
         """The first visit is the patient's; notes of another one stay with the patient."""
         self.owner = person = self.person()
         if person.visit is None:
-            self.owner = person.visit = Noted(row, number)
+            self.owner = person.visit = Noted(row, number, "PV1")
 
     def control(self, row: Row, number: int) -> None:
         """ORC stands before its OBR, in OUL after it: then the OBR has none and no result yet."""
-        self.owner = orc = Noted(row, number)
+        self.owner = orc = Noted(row, number, "ORC")
         self.controls.append((self.person(), orc))
         order = self.order
         if order is not None and order.orc is None and self.early and not order.results:
@@ -126,8 +142,33 @@ class _Walk:
         self.specimen = None
         self.person().orders.append(order)
 
+    def medication(self, row: Row, number: int, name: str) -> None:
+        """RXO, RXE, RXD, RXG and RXA of one ORC are one order; a second RXA is another one."""
+        order = self.order
+        first = order is None or order.name not in MEDICATION or order.orc is not self.orc
+        if order is None or first or name in (order.name, *(detail.name for detail in order.details)):
+            self._open(Order(row, number, self.orc, name))
+        else:
+            self.other(row, number, name)
+
+    def document(self, row: Row, number: int) -> None:
+        """TXA: the results and notes that follow are the document."""
+        self._open(Order(row, number, None, "TXA"))
+
+    def _open(self, order: Order) -> None:
+        self.owner = self.order = order
+        self.specimen = None
+        self.person().orders.append(order)
+
+    def other(self, row: Row, number: int, name: str) -> None:
+        """Any other segment is a detail of the request that is open, of the ORC before it, else of the patient."""
+        found = Noted(row, number, name)
+        (self.order or self.orc or self.person()).details.append(found)
+        if name not in _WITHOUT_NOTES:
+            self.owner = found
+
     def sample(self, row: Row, number: int) -> None:
-        self.owner = self.specimen = specimen = Noted(row, number)
+        self.owner = self.specimen = specimen = Noted(row, number, "SPM")
         if self.specimen_first or self.order is None:
             if self.order is not None:
                 self.early, self.order, self.orc = [], None, None
@@ -148,13 +189,12 @@ class _Walk:
         (self.owner or self.person()).notes.append(row)
 
     def finish(self) -> None:
-        """The notes of an ORC that no OBR follows stay with the patient."""
-        noted = [(person, orc) for person, orc in self.controls if orc.notes]
-        if noted:
+        """An ORC that no request follows is the patient's."""
+        if self.controls:
             taken = {id(order.orc) for person in self.people for order in person.orders}
-            for person, orc in noted:
+            for person, orc in self.controls:
                 if id(orc) not in taken:
-                    person.notes += orc.notes
+                    person.controls.append(orc)
 
 
 def kind_of(message: Message) -> str:
@@ -165,9 +205,9 @@ def kind_of(message: Message) -> str:
 
 
 def structure(message: Message) -> list[Person]:
-    """The patients of a result message with all that belongs to them."""
+    """The patients of a message with all that belongs to them."""
     walk = _Walk(specimen_first=kind_of(message) == "OUL")
-    counts = dict.fromkeys(_GROUPS, 0)
+    counts: dict[str, int] = {}
     results = 0
     for name, row in zip(message.names, message.rows, strict=True):
         if name == "OBX":
@@ -181,11 +221,20 @@ def structure(message: Message) -> list[Person]:
             walk.note(row + _TAILS[0])
         elif name:
             walk.last = None
+            counts[name] = number = counts.get(name, 0) + 1
             if take := _GROUPS.get(name):
-                counts[name] += 1
-                take(walk, row + PADDING, counts[name])
+                take(walk, row + PADDING, number)
+            elif name in MEDICATION:
+                walk.medication(row + PADDING, number, name)
+            elif name not in _ENVELOPE:
+                walk.other(row + PADDING, number, name)
     walk.finish()
     return walk.people
 
 
-_GROUPS = {"PID": _Walk.pid, "PV1": _Walk.pv1, "ORC": _Walk.control, "OBR": _Walk.request, "SPM": _Walk.sample}
+MEDICATION = frozenset({"RXO", "RXE", "RXD", "RXG", "RXA"})
+_WITHOUT_NOTES = frozenset({"CTD", "CTI", "EVN", "PD1", "PRT", "PV2", "ROL", "TQ1", "TQ2"})
+"""A note behind one of these is about the segment before them: OBX, PRT, NTE (HL7 v2.7, 7.3.1)."""
+_ENVELOPE = frozenset({"MSH", "SFT", "UAC", "DSC", "BHS", "BTS", "FHS", "FTS"})
+_GROUPS = {"PID": _Walk.pid, "PV1": _Walk.pv1, "ORC": _Walk.control, "OBR": _Walk.request, "SPM": _Walk.sample,
+           "TXA": _Walk.document}  # fmt: skip

@@ -16,12 +16,14 @@ Json = dict[str, Any]
 """A FHIR element or resource as it will be written."""
 
 
-def _codes(name: str) -> dict[str, str]:
+@lru_cache
+def codes_of(name: str) -> dict[str, str]:
     """The codes of a shipped table: local code to FHIR code."""
     return {code: mapped.code for code, mapped in read_table(SHIPPED / f"{name}.csv").plain.items()}
 
 
-def _codings(name: str) -> dict[str, Json]:
+@lru_cache
+def codings_of(name: str) -> dict[str, Json]:
     """A shipped table as whole codings."""
     return {
         code: {"system": mapped.system, "code": mapped.code, "display": mapped.display}
@@ -29,26 +31,26 @@ def _codings(name: str) -> dict[str, Json]:
     }
 
 
-OBSERVATION_STATUS: Mapping[str, str] = _codes("observation-status")
-REPORT_STATUS: Mapping[str, str] = _codes("report-status")
-ORDER_STATUS: Mapping[str, str] = _codes("order-status")
-ORDER_CONTROL: Mapping[str, str] = _codes("order-control")
-SEX: Mapping[str, str] = _codes("administrative-sex")
-NAME_USE: Mapping[str, str] = _codes("name-use")
-ADDRESS_USE: Mapping[str, str] = _codes("address-use")
-TELECOM_SYSTEM: Mapping[str, str] = _codes("telecom-system")
-TELECOM_USE: Mapping[str, str] = _codes("telecom-use")
-PRIORITY: Mapping[str, str] = _codes("priority")
-ISO_UNITS: Mapping[str, str] = _codes("iso-plus-units")
-ATTACHMENT_TYPE: Mapping[str, str] = _codes("attachment-type")
-MEDIA_GROUP: Mapping[str, str] = _codes("media-group")
-CODE_SYSTEMS: Mapping[str, str] = _codes("code-systems")
-IDENTIFIER_SYSTEMS: Mapping[str, str] = _codes("identifier-systems")
-INTERPRETATION: Mapping[str, Json] = _codings("interpretation")
-PATIENT_CLASS: Mapping[str, Json] = _codings("patient-class")
-MARITAL_STATUS: Mapping[str, Json] = _codings("marital-status")
-SECTION: Mapping[str, Json] = _codings("diagnostic-section")
-SECTION_CATEGORY: Mapping[str, Json] = _codings("section-category")
+OBSERVATION_STATUS: Mapping[str, str] = codes_of("observation-status")
+REPORT_STATUS: Mapping[str, str] = codes_of("report-status")
+ORDER_STATUS: Mapping[str, str] = codes_of("order-status")
+ORDER_CONTROL: Mapping[str, str] = codes_of("order-control")
+SEX: Mapping[str, str] = codes_of("administrative-sex")
+NAME_USE: Mapping[str, str] = codes_of("name-use")
+ADDRESS_USE: Mapping[str, str] = codes_of("address-use")
+TELECOM_SYSTEM: Mapping[str, str] = codes_of("telecom-system")
+TELECOM_USE: Mapping[str, str] = codes_of("telecom-use")
+PRIORITY: Mapping[str, str] = codes_of("priority")
+ISO_UNITS: Mapping[str, str] = codes_of("iso-plus-units")
+ATTACHMENT_TYPE: Mapping[str, str] = codes_of("attachment-type")
+MEDIA_GROUP: Mapping[str, str] = codes_of("media-group")
+CODE_SYSTEMS: Mapping[str, str] = codes_of("code-systems")
+IDENTIFIER_SYSTEMS: Mapping[str, str] = codes_of("identifier-systems")
+INTERPRETATION: Mapping[str, Json] = codings_of("interpretation")
+PATIENT_CLASS: Mapping[str, Json] = codings_of("patient-class")
+MARITAL_STATUS: Mapping[str, Json] = codings_of("marital-status")
+SECTION: Mapping[str, Json] = codings_of("diagnostic-section")
+SECTION_CATEGORY: Mapping[str, Json] = codings_of("section-category")
 
 #: Observation statuses of HL7 table 0085 that the FHIR code says completely: the others keep the v2 code beside it.
 EXACT_STATUS = frozenset("ACFP")

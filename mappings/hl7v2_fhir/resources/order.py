@@ -24,8 +24,9 @@ class Numbers:
 
     def __init__(self, reading: Reading, order: Order) -> None:
         orc = order.orc.row if order.orc else PADDING
-        self.placer = placer = entity(reading, order.row[2] or orc[2], "PLAC")
-        self.filler = filler = entity(reading, order.row[3] or orc[3], "FILL")
+        row = order.row if order.name == "OBR" else PADDING
+        self.placer = placer = entity(reading, row[2] or orc[2], "PLAC")
+        self.filler = filler = entity(reading, row[3] or orc[3], "FILL")
         self.all = [number for number in (placer, filler) if number]
         number = filler or placer
         self.key: tuple[str, ...] = (number["system"], number["value"]) if number else ()

@@ -1,0 +1,74 @@
+"""One OBR with its results: Observations, the DiagnosticReport over them, and the ServiceRequest that they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mappings.hl7v2_fhir.datatypes.codes import coded
+from mappings.hl7v2_fhir.ids import JOIN, stable
+from mappings.hl7v2_fhir.microbiology import Family
+from mappings.hl7v2_fhir.reading import Reading
+from mappings.hl7v2_fhir.resources.observation import Setting, observation, observations
+from mappings.hl7v2_fhir.resources.order import Numbers, service_request
+from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
+from mappings.hl7v2_fhir.resources.specimen import source, specimen
+from mappings.hl7v2_fhir.structure import Noted, Order, Person
+from mappings.hl7v2_fhir.vocabulary import Json
+
+
+def loose_results(reading: Reading, person: Person, setting: Setting, fallback: str) -> None:
+    """Results before any order: the patient's, named by their time, else by the message."""
+    scope = (setting.subject or {}).get("reference", fallback)
+    specimens_of(reading, [result.specimen for result in person.results if result.specimen], setting, fallback)
+    for result in person.results:
+        when = reading.part(result.row[14]) or reading.part(reading.header[10])
+        observation(reading, result, setting, reading.scope("Observation", reading.sender, scope, when))
+
+
+def result(reading: Reading, order: Order, numbers: Numbers, setting: Setting, family: Family) -> Json:
+    """One OBR: its results first, then the report over them and the request that they answer."""
+    code = coded(reading, order.row[4])
+    key = numbers.key
+    if not key:
+        reading.find("order_without_number", f"OBR[{order.number}]-3")
+        key = (reading.sender, reading.part(reading.header[10]))
+    named = reading.numbered(JOIN.join(("OBR", *key, code.code, code.system)))
+    report = begin_report(reading, order, numbers, code, stable("DiagnosticReport", named), setting)
+    _order_specimens(reading, order, setting, report, named)
+    setting.attachments, setting.statuses = [], []
+    scope = reading.scope("Observation", *key)
+    results = observations(reading, order.results, setting, scope)
+    finish_report(reading, report, order, setting.statuses)
+    request = service_request(reading, order, numbers, code, stable("ServiceRequest", named), report)
+    report["basedOn"] = [request]
+    if results:
+        report["result"] = results
+    if setting.attachments:
+        report["presentedForm"] = setting.attachments
+    reading.put(report)
+    family.add(order, numbers, request, results)
+    return request
+
+
+def _order_specimens(reading: Reading, order: Order, setting: Setting, report: Json, key: str) -> None:
+    """The order's specimens; a single one is that of each result, and gives the time that nothing else says."""
+    made = specimens_of(reading, order.specimens, setting, key)
+    if not made and order.row[15]:
+        old = source(reading, order.row, setting.subject, key, order.number)
+        made = [old] if old else []
+    if made:
+        report["specimen"] = made
+    if len(made) == 1:
+        setting.specimen = made[0]
+        if not setting.effective:
+            collection = reading.resources[made[0]["reference"]].get("collection", {})
+            names = {"collectedDateTime": "effectiveDateTime", "collectedPeriod": "effectivePeriod"}
+            setting.effective = {new: collection[old] for old, new in names.items() if old in collection}
+
+
+def specimens_of(reading: Reading, specimens: Sequence[Noted], setting: Setting, key: str) -> list[Json]:
+    """Write each specimen once; references to all that the setting has."""
+    for spm in specimens:
+        if spm.number not in setting.specimens:
+            setting.specimens[spm.number] = specimen(reading, spm, setting.subject, key)
+    return list(setting.specimens.values())
