@@ -29,7 +29,7 @@ def transform(
     if convert is None:
         return Converted(parsed.write(), CONTENT_TYPES[running.format.kind], findings, revisions)
     sender = channel.owner if channel.owner != "site" else channel.name
-    context = Conversion(channel.name, spec.name, channel.source.timezone, sender, received_at, spec.options)
+    context = Conversion(channel.name, spec.name, channel.source.timezone, sender, received_at, spec.conversion)
     converted = convert(parsed, tables, context)
     if not findings and not revisions:
         return converted

@@ -63,6 +63,7 @@ class DestinationSpec:
     to: str
     organization: str = ""  # `for`: an accepted connection is required once organizations are set up
     convert: str = ""  # dotted "package.module:function"; empty sends the message as it came (after its maps)
+    conversion: Mapping[str, str | int | float | bool] = field(default_factory=dict)  # the conversion's own knobs
     when: Mapping[str, tuple[str, ...]] | str = field(default_factory=dict)  # facts, or a dotted predicate
     order: Literal["patient", "order", "channel", "none"] = "patient"
     behind: Literal["", "wait", "pass"] = ""  # "" is the rule of the channel's class

@@ -172,6 +172,7 @@ DESTINATION = (
         '"mappings.hl7v2_fhir:transaction"',
         '""',
     ),
+    Key("conversion", "options", "The conversion's own knobs.", '{ version = "2.5.1" }', "{}"),
     Key(
         "when",
         "facts or name",
