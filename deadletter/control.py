@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deadletter.replay import Replayer
-from engine.commands import Handler, Hands, text
 from engine.errors import Configuration
+from engine.handlers import Handler, Hands, text
 from engine.model import read_id
 from engine.store import acts
 
@@ -16,7 +16,7 @@ def handlers(hands: Hands) -> dict[str, Handler]:
     """The entry point of `interlock.control`."""
 
     def replayer(actor: str) -> Replayer:
-        return Replayer(hands.store, hands.accept_again, hands.release, actor)
+        return Replayer(hands.store, hands.accept_again, hands.unblock, actor)
 
     async def replay(arguments: Mapping[str, Any], actor: str) -> Any:
         return (await replayer(actor).replay(*_wanted(arguments))).as_dict()

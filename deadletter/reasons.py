@@ -91,6 +91,11 @@ GROUPS: tuple[Group, ...] = (
                 'Set `alternate = "replace"` in the `[[map]]` if that is wanted, then replay.',
             ),
             Reason("not_convertible", "The conversion is not for this type of message.", _CONFIGURE),
+            Reason(
+                "required_unmapped",
+                "The message says something that the conversion's `require` names and no map takes.",
+                "Add a map to the channel's folder `maps`, or take it from `require`; then replay.",
+            ),
             Reason("term", "The message holds a term that the conversion cannot carry over.", "See the trace."),
             Reason(
                 "converter_failed",

@@ -18,8 +18,8 @@ from engine.store.committing import CommittingStore
 AcceptAgain = Callable[[bytes, str, int], Awaitable[Answer]]
 """`accept` for stored bytes: (raw, channel, the message that they replace: its receipt's `original`)."""
 
-Release = Callable[[Delivery], None]
-"""The worker's `release`: a delivery no longer blocks its lane; a queued one goes on from its place."""
+Unblock = Callable[[Delivery], None]
+"""The worker's `unblock`: a delivery no longer blocks its lane; a queued one goes on from its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """Replays for one person. `accept_again` and `release` come from the running engine, or do nothing without one."""
+    """Replays for one person. `accept_again` and `unblock` come from the running engine, or do nothing without one."""
 
     store: CommittingStore
     accept_again: AcceptAgain
-    release: Release
+    unblock: Unblock
     actor: str
 
     async def replay(self, number: int, reason: str) -> Replayed:
@@ -64,7 +64,7 @@ class Replayer:
         """
         new = self.store.ids.next()
         delivery = await self.store.act(lambda t: acts.resend_delivery(t, number, new, reason, self.actor))
-        self.release(delivery)
+        self.unblock(delivery)
         return Replayed(number, "resent", delivery=delivery.id)
 
     async def end(self, number: int, reason: str) -> None:
@@ -76,11 +76,11 @@ class Replayer:
         if await self.store.read(lambda c: queries.delivery(c, number)) is None:
             await self.store.act(lambda t: acts.end_message(t, number, reason, self.actor))
         else:
-            self.release(await self.store.act(lambda t: acts.end_delivery(t, number, reason, self.actor)))
+            self.unblock(await self.store.act(lambda t: acts.end_delivery(t, number, reason, self.actor)))
 
     async def _delivery(self, number: int, reason: str) -> Replayed:
         delivery = await self.store.act(lambda t: acts.replay_delivery(t, number, reason, self.actor))
-        self.release(delivery)
+        self.unblock(delivery)
         return Replayed(number, "replayed", delivery=number)
 
     async def _message(self, number: int, reason: str) -> Replayed:

@@ -12,6 +12,10 @@ from engine.ports import Running
 SYNTHETIC_AUTHORITY = "INTERLOCK-TEST"
 """The assigning authority that marks invented patients: the only one a test channel takes."""
 
+_PLACES = {"fhir": ("resourceType", "meta.tag", "identifier", "identifier")}
+_OF_HL7V2 = ("MSH-9", "MSH-11", "PID-3", "PID-19")
+"""Where a message says its type, its environment, its patient and a social security number."""
+
 
 def authorize(identity: Identity, running: Running) -> None:
     """Check type and environment.
@@ -20,33 +24,36 @@ def authorize(identity: Identity, running: Running) -> None:
         NotAccepted, WrongEnvironment: the sender is told, nothing is kept.
     """
     channel = running.channel
+    kind, environment, *_ = _PLACES.get(identity.format, _OF_HL7V2)
     if not _takes(channel.source.accept, identity.type):
-        raise NotAccepted(f"channel {channel.name} does not take this type of message", where="MSH-9")
+        raise NotAccepted(f"channel {channel.name} does not take this type of message", where=kind)
     if channel.environment == "test":
         _check_synthetic(identity)
     elif identity.processing not in ("P", ""):
-        raise WrongEnvironment("a production channel takes MSH-11 P, or none", where="MSH-11")
+        raise WrongEnvironment(f"a production channel takes {environment} P, or none", where=environment)
 
 
 def _takes(accepted: tuple[str, ...], kind: str) -> bool:
-    if not accepted or kind in accepted:
+    """True for a type that is listed, whole or by its beginning: `ORU` takes ORU^R01, `Bundle` takes Bundle/batch."""
+    if not accepted or kind in accepted or "*" in accepted:
         return True
-    return kind.split("^", 1)[0] in accepted or "*" in accepted
+    return any(kind.startswith((f"{name}^", f"{name}/")) for name in accepted)
 
 
 def _check_synthetic(identity: Identity) -> None:
     """Deny by default: every identifier of the patient, wherever it stands, must be of the synthetic authority."""
+    _, environment, patient, social = _PLACES.get(identity.format, _OF_HL7V2)
     if identity.processing not in ("T", "D"):
-        raise WrongEnvironment("a test channel takes MSH-11 T or D only", where="MSH-11")
+        raise WrongEnvironment(f"a test channel takes {environment} T or D only", where=environment)
     patients = (*identity.patients, *identity.prior_patients)
     if not patients or not all(_synthetic(patient) for patient in patients):
         raise WrongEnvironment(
-            f"a test channel takes patients of the assigning authority {SYNTHETIC_AUTHORITY} only", where="PID-3"
+            f"a test channel takes patients of the assigning authority {SYNTHETIC_AUTHORITY} only", where=patient
         )
     if any(authority != SYNTHETIC_AUTHORITY for authority in identity.facts.get("other_patient_authority", ())):
         raise WrongEnvironment("an identifier of the patient is of another authority", where="PID")
     if identity.facts.get("social_security"):
-        raise WrongEnvironment("a test channel takes no social security number", where="PID-19")
+        raise WrongEnvironment("a test channel takes no social security number", where=social)
 
 
 def _synthetic(patient: Identifier) -> bool:

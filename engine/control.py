@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import Configuration, Conflict, InterlockError, NotFound, StoreUnavailable
 
 if TYPE_CHECKING:
-    from engine.commands import Commanded
+    from engine.handlers import Commanded
 
 SOCKET = "control.sock"
 MOST_BYTES = 1 << 20
@@ -37,10 +37,10 @@ _KINDS: Mapping[str, type[InterlockError]] = {
 
 
 class ControlServer:
-    """Takes commands while the server runs: those of `engine.commands`, carried out by the runtime."""
+    """Takes commands while the server runs: those of `engine.handlers`, carried out by the runtime."""
 
     def __init__(self, file: Path, runtime: Commanded) -> None:
-        from engine.commands import handlers  # not above: a client of this module needs none of the engine
+        from engine.handlers import handlers  # not above: a client of this module needs none of the engine
 
         self.file = file
         self._handlers = handlers(runtime)

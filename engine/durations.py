@@ -19,7 +19,7 @@ DURATION_UNITS: Mapping[str, int] = {
     "us": 1,
 }
 
-#: Bytes of each unit: binary names in powers of 1024 (written by `show_size`), decimal names in powers of 1000.
+#: Bytes of each unit: binary names in powers of 1024, decimal names in powers of 1000.
 SIZE_UNITS: Mapping[str, int] = {
     "GiB": 1 << 30,
     "MiB": 1 << 20,
@@ -41,7 +41,10 @@ def read_duration(text: str) -> int:
 
 def show_duration(microseconds: int) -> str:
     """Write a duration with the largest unit that keeps it whole."""
-    return _show(microseconds, {unit: n for unit, n in DURATION_UNITS.items() if unit != "w"}, "0s")
+    if not microseconds:
+        return "0s"
+    unit, size = next((u, n) for u, n in DURATION_UNITS.items() if u != "w" and microseconds % n == 0)
+    return f"{microseconds // size}{unit}"
 
 
 def read_size(text: str) -> int:
@@ -51,11 +54,6 @@ def read_size(text: str) -> int:
         ValueError: when it is not a number with one of the units.
     """
     return _read(text, SIZE_UNITS, 'a size is a number and one of B, KiB, MiB, GiB, such as "64MiB"')
-
-
-def show_size(size: int) -> str:
-    """Write a size with the largest unit that keeps it whole."""
-    return _show(size, {unit: n for unit, n in SIZE_UNITS.items() if unit not in {"MB", "KB"}}, "0B")
 
 
 def _read(text: str, units: Mapping[str, int], rule: str) -> int:
@@ -70,10 +68,3 @@ def _read(text: str, units: Mapping[str, int], rule: str) -> int:
     if amount != int(amount):
         raise ValueError(f"{rule}; this one is not a whole number of the smallest unit")
     return int(amount)
-
-
-def _show(amount: int, units: Mapping[str, int], zero: str) -> str:
-    if not amount:
-        return zero
-    unit, size = next((unit, size) for unit, size in units.items() if amount % size == 0)
-    return f"{amount // size}{unit}"

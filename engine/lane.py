@@ -36,7 +36,7 @@ class Memory:
         self.places_left = places
         self.bytes_left = size
 
-    def take(self, delivery: Delivery) -> None:
+    def reserve(self, delivery: Delivery) -> None:
         """A delivery is queued; without room for its bytes it is read from the store when its turn comes."""
         self.places_left -= 1
         if delivery.raw is not None:
@@ -45,7 +45,7 @@ class Memory:
             else:
                 self.bytes_left -= len(delivery.raw)
 
-    def give_back(self, delivery: Delivery) -> None:
+    def free(self, delivery: Delivery) -> None:
         """A delivery is no longer queued."""
         self.places_left += 1
         if delivery.raw is not None:
@@ -56,15 +56,15 @@ class Lane:
     """One lane in memory. `later` is the highest delivery number that only the store holds."""
 
     __slots__ = (
-        "_memory", "blocked", "key", "known", "later", "parting", "pause", "queue", "rule", "running", "seen", "timer",
-        "turn",
+        "_memory", "blocked", "key", "known", "later", "pause", "queue", "release_due", "rule", "running", "seen",
+        "timer", "turn",
     )  # fmt: skip
 
     def __init__(self, key: bytes, rule: Behind, memory: Memory, turn: int = 1) -> None:
         self.key = key
         self.turn = turn  # in which this process owns it; 0: another one does
         self.known = 0  # the highest delivery number that this process knows of, where several share the store
-        self.parting: int | None = None  # from when on somebody should carry it, once this process lets go of it
+        self.release_due: int | None = None  # it is released once it rests, and due again from then on
         self.rule = rule
         self._memory = memory
         self.queue: deque[Delivery] = deque()
@@ -86,9 +86,16 @@ class Lane:
 
     def append(self, delivery: Delivery) -> None:
         """Queue a delivery at the end: it comes after everything that was ever queued here."""
-        self._take(delivery)
+        self._reserve(delivery)
         self.queue.append(delivery)
         self.seen = delivery.seq
+
+    def fill(self, delivery: Delivery) -> None:
+        """Have a delivery as the store has it: at the end of the queue, or as one that blocks."""
+        if stands_still(delivery.state):
+            self.block(delivery)
+        else:
+            self.append(delivery)
 
     def _insert(self, delivery: Delivery) -> None:
         """Put a replayed delivery back where it stood; one that is there already stays once."""
@@ -99,17 +106,17 @@ class Lane:
             if other.seq > delivery.seq:
                 position = at
                 break
-        self._take(delivery)
+        self._reserve(delivery)
         self.queue.insert(position, delivery)
 
-    def _take(self, delivery: Delivery) -> None:
+    def _reserve(self, delivery: Delivery) -> None:
         """A merge waits in two lanes and is held in memory once."""
         if delivery.lane == self.key:
-            self._memory.take(delivery)
+            self._memory.reserve(delivery)
 
-    def _give_back(self, delivery: Delivery) -> None:
+    def _free(self, delivery: Delivery) -> None:
         if delivery.lane == self.key:
-            self._memory.give_back(delivery)
+            self._memory.free(delivery)
 
     def next(self) -> Delivery | None:
         """The first delivery that nothing blocks, or None."""
@@ -141,18 +148,18 @@ class Lane:
             for other in self.blocked.values()
         )
 
-    def leave(self, delivery: int) -> None:
+    def remove(self, delivery: int) -> None:
         """Take a delivery out of the queue: it has ended, was put aside, or changed hands."""
         for at, other in enumerate(self.queue):
             if other.id == delivery:
-                self._give_back(other)
+                self._free(other)
                 del self.queue[at]
                 return
 
     def clear(self) -> None:
-        """Let go of everything queued: the store has it."""
+        """Forget everything queued: the store has it."""
         for delivery in self.queue:
-            self._give_back(delivery)
+            self._free(delivery)
         self.queue.clear()
 
     def block(self, delivery: Delivery) -> None:
@@ -161,14 +168,19 @@ class Lane:
             delivery.raw = None
             self.blocked[delivery.id] = delivery
 
-    def release(self, delivery: int) -> None:
+    def unblock(self, delivery: int) -> None:
         """Forget a blocking delivery: a person has ended, skipped or replayed it."""
         self.blocked.pop(delivery, None)
 
     @property
+    def ended(self) -> bool:
+        """True when nothing in it is open, as far as this process knows."""
+        return not self.queue and not self.blocked and self.later <= self.seen
+
+    @property
     def empty(self) -> bool:
         """True when nothing of this lane needs memory."""
-        return not self.queue and not self.blocked and not self.running and not self.timer and self.later <= self.seen
+        return self.ended and not self.running and not self.timer
 
 
 def stands_still(state: DeliveryState) -> bool:

@@ -173,11 +173,11 @@ class Live:
         self._apply(name, spec.name)
 
     async def _close(self, name: str, destination: str) -> None:
-        """Finish what is under way, then let go; while it drains a stop of the process still finds the outlet."""
+        """Finish what is under way, then release its lanes; while it drains a stop of the process still finds it."""
         outlet = self._worker.outlets.get((name, destination))
         if outlet is not None:
             await outlet.drain()
-            outlet.forget_all()
+            outlet.release_all()
             del self._worker.outlets[name, destination]
             try:
                 await outlet.destination.close()

@@ -77,6 +77,7 @@ class Identity:
     barrier: bool = False  # A34, A40, A45: ordered against both patients' lanes
     accept_ack: str = ""  # MSH-15
     application_ack: str = ""  # MSH-16
+    restates: bool = False  # says how things stand: without a control id the same content again is no duplicate
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: NO_FACTS)
 
 

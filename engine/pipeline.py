@@ -44,7 +44,7 @@ async def accept(raw: bytes, arrival: Arrival, running: Running, ports: Ports) -
     identity = None
     number = ports.store.ids.next()
     try:
-        identity, receipt = await beside(len(raw), receive, raw, arrival, number, running, ports)
+        identity, receipt = await beside(len(raw) * running.effort, receive, raw, arrival, number, running, ports)
         kept = await ports.store.keep(receipt)  # bytes, keys, answer, deliveries, events: decides duplicates
     except InterlockError as error:
         return answer(unkept(error, arrival), identity, raw, running)

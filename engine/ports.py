@@ -267,7 +267,7 @@ class Store(Protocol):
         ...
 
     async def take_lane(self, channel: str, destination: str, lane: bytes, holding: Collection[str]) -> Taken | None:
-        """Own this lane; None while another process does: it is due once that one lets go of it."""
+        """Own this lane; None while another process does: it is due once that one releases it."""
 
     async def owned(self) -> set[tuple[str, str, str, bytes, int]]:
         """The lanes that this process owns: (organization, channel, destination, lane, turn)."""
@@ -284,7 +284,7 @@ class Store(Protocol):
         due: int | None,
         empty: bool,
     ) -> Future[list[str]]:
-        """Let go of a lane; the channels in which there is more to carry. `due` says from when on, None: nothing is."""
+        """Own a lane no longer; the channels with more to carry. `due` says from when on, None: nothing is."""
         ...
 
     async def act(self, run: Callable[[Any], T]) -> T:
@@ -343,6 +343,7 @@ class Running:
     converters: Mapping[str, Converter] = field(default_factory=dict)  # by destination
     predicates: Mapping[str, Predicate] = field(default_factory=dict)  # by destination
     taking: bool = True
+    effort: int = 1  # how many times longer than HL7 v2 a message of the format takes to read
 
 
 Convert = Callable[[bytes, Running, DestinationSpec, int], Awaitable[Converted]]

@@ -37,7 +37,7 @@ async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, p
         converted = await beside(len(raw), transform, raw, running, spec, ports.tables, ports.apply_maps, received_at)
     else:
         converted = await ports.convert(raw, running, spec, received_at)
-    if channel.source.validate and not delivery.tries:
+    if channel.source.validate == "hl7apy" and not delivery.tries:
         converted = replace(converted, findings=(*converted.findings, *await _checked(raw, delivery, running, ports)))
     return _attempt(delivery, converted, channel.revision, ports)
 

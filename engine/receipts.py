@@ -29,7 +29,7 @@ def routed(
         running.format.canonical(raw),
         routes,
         channel.revision,
-        channel.duplicates_within,
+        0 if identity.restates and not identity.control_id else channel.duplicates_within,
         channel.source.control_id == "strict",
     )
 

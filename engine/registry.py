@@ -34,11 +34,11 @@ CONNECTORS: Mapping[str, str] = {
 }
 
 #: Built-in formats by kind: the module and the class in it.
-FORMATS: Mapping[str, str] = {"hl7v2": "engine.formats.hl7v2:Hl7v2"}
+FORMATS: Mapping[str, str] = {"fhir": "engine.formats.fhir:Fhir", "hl7v2": "engine.formats.hl7v2:Hl7v2"}
 
 CONNECTOR_GROUP = "interlock.connectors"
 FORMAT_GROUP = "interlock.formats"
-COMMAND_GROUP = "interlock.commands"
+CONTROL_GROUP = "interlock.control"
 MAPPING_GROUP = "interlock.mappings"
 TABLE_GROUP = "interlock.tables"
 MAP_GROUP = "interlock.maps"
@@ -156,11 +156,15 @@ def running(channel: Channel) -> Running:
         Configuration, NotFound: when a name resolves to nothing; a channel that was checked does not raise.
     """
     specs = channel.destinations
+    read = format(channel.source.format)
+    if callable(as_wanted := getattr(read, "of", None)):  # a format with settings of its own
+        read = as_wanted(channel.source)
     return Running(
         channel,
-        format(channel.source.format),
+        read,
         {spec.name: resolve(spec.convert) for spec in specs if spec.convert},
         {spec.name: resolve(spec.when) for spec in specs if isinstance(spec.when, str) and spec.when},
+        effort=getattr(read, "effort", 1),
     )
 
 

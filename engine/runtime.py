@@ -11,20 +11,16 @@ import gc
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from engine import __version__, observe, registry
 from engine.applications import Applications
 from engine.broker import open_broker
-from engine.channels.checks import Known
-from engine.channels.faults import Fault
-from engine.channels.site import Changes, Site, diff, read_site
+from engine.channels.site import Changes, Site
 from engine.connectors.sockets import share_ports
 from engine.control import SOCKET, ControlServer
 from engine.conversions.pool import Conversions
-from engine.errors import Configuration, Conflict, InterlockError
+from engine.errors import Configuration
 from engine.following import Following
 from engine.formats.hl7v2.conformance import Conformance
 from engine.live import Live
@@ -32,9 +28,10 @@ from engine.model import show_id
 from engine.organizations.directory import SITE, SiteDirectory
 from engine.ports import Ports
 from engine.recovery import recover
+from engine.reloading import Reloading
 from engine.settings import Settings
 from engine.status import report
-from engine.store import acts, standing
+from engine.store import standing
 from engine.store.opening import open_any
 from engine.store.sqlite import lock_folder
 from engine.store.standing import State
@@ -52,13 +49,14 @@ class Runtime:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.ready = False
-        self.site = Site({})
         self._lock = -1
         self._stopping = asyncio.Event()
-        self._changing = asyncio.Lock()  # one reload or one person's change of a channel at a time
-        self._reloads: set[asyncio.Task[Any]] = set()
-        self._ended = False
         self._taking: set[asyncio.Task[None]] = set()
+
+    @property
+    def site(self) -> Site:
+        """The folder of channels as it was last taken."""
+        return self.reloading.site
 
     @property
     def channels(self) -> dict[str, Any]:
@@ -117,14 +115,15 @@ class Runtime:
             self.ports.convert = self.conversions.convert
             self.conversions.start()
         self.live = Live(self.ports, self.store, self.worker, settings.role)
+        self.reloading = Reloading(settings.channels, self.ports, self.store, self.live, self.conversions)
         following = Following(self.store, self.live, self.reload)
         self.sweeper = Sweeper(self.store, self.worker, settings.data, settings.disk_reserve, following.look)
-        self.store.on_expelled = self.worker.lose_all
+        self.store.on_expelled = self.worker.sharing.lose_all
 
     def _heard(self, channel: str) -> None:
         """A channel rang: somebody else's word, so only channels that run here are looked at."""
         if channel in self.live.channels:
-            task = asyncio.get_running_loop().create_task(self.worker.take(channel))
+            task = asyncio.get_running_loop().create_task(self.worker.sharing.take(channel))
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
 
@@ -134,47 +133,7 @@ class Runtime:
         Raises:
             Conflict: the process is ending.
         """
-        with self._cancelled_by_stop():
-            async with self._changing:
-                self._refuse_when_ending()
-                return await self._take_site()
-
-    async def _take_site(self) -> Changes:
-        table_fault = await self._reload_tables()
-        self.conversions.tables_changed()
-        known = Known(tables=frozenset(self.ports.tables.names()), running=frozenset(self.live.channels))
-        site = await asyncio.to_thread(read_site, self.settings.channels, known)
-        self.site = replace(site, faults=(*table_fault, *site.faults))
-        running = {name: live.channel for name, live in self.live.channels.items()}
-        changes = diff(running, self.site)
-        for name in changes.removed:
-            await self.live.remove(name)
-        for name in (*changes.changed, *changes.added):
-            await self._take_up(name, name in running)
-        return changes
-
-    async def _reload_tables(self) -> tuple[Fault, ...]:
-        """Take the tables as they are now; with a fault in one all stay as they were."""
-        try:
-            for name in await asyncio.to_thread(self.ports.tables.reload):
-                observe.event("table_changed", table=name, revision=self.ports.tables.revision(name))
-        except Configuration as error:
-            file, _, line = error.where.rpartition(":")
-            return (Fault(file or error.where, int(line) if line.isdigit() else 1, error.text, error.advice),)
-        return ()
-
-    async def _take_up(self, name: str, replaces: bool) -> None:
-        channel = self.site.channels[name]
-        try:
-            await self.store.know(channel.owner)
-            await self.store.act(lambda t: standing.record_revision(t, channel))
-            await (self.live.replace(channel) if replaces else self.live.start(channel))
-        except InterlockError as error:  # this channel stays as it was; the others go on
-            observe.failed("channel_not_started", error, channel=name)
-        except Exception as error:  # a connector may raise anything
-            observe.event("channel_not_started", channel=name, error=type(error).__name__)
-        else:
-            observe.event("channel_changed" if replaces else "channel_started", channel=name, revision=channel.revision)
+        return await self.reloading.reload()
 
     async def set_state(self, channel: str, destination: str, state: State, reason: str, actor: str) -> None:
         """Start, pause or stop a channel or a destination; it stays so over restarts. Recorded first, then done.
@@ -183,11 +142,7 @@ class Runtime:
             NotFound, StoreUnavailable: nothing has changed.
             Conflict: the process is ending.
         """
-        async with self._changing:
-            self._refuse_when_ending()
-            self.live.find(channel, destination)
-            await self.store.act(lambda t: acts.set_channel_state(t, channel, destination, state, reason, actor, SITE))
-            await self.live.set(channel, destination, state)
+        await self.reloading.set_state(channel, destination, state, reason, actor)
 
     def report(self) -> list[dict[str, Any]]:
         """What every channel is doing, one dict each."""
@@ -205,7 +160,6 @@ class Runtime:
     async def stop(self) -> None:
         """End gracefully: not ready, no more messages, finish what is under way, release, close."""
         self.ready = False
-        self._ended = True
         try:
             async with asyncio.timeout(self.settings.grace_seconds):
                 await self._stop_parts()
@@ -220,7 +174,7 @@ class Runtime:
 
     async def _stop_parts(self) -> None:
         """One after the other; one that fails to stop keeps no other from stopping."""
-        await self._cancel_reloads()
+        await self.reloading.end()
         for name, stop in self._stops():
             try:
                 await stop()
@@ -234,36 +188,11 @@ class Runtime:
                 yield name, getattr(self, name).stop
         if hasattr(self, "broker"):
             yield "broker", self.broker.stop
-        yield "live", self._stop_live
+        yield "live", self.reloading.stop_live
         yield "conversions", self.conversions.stop
         yield "conformance", self.conformance.close
         if hasattr(self, "http"):
             yield "http", self.http.stop
-
-    async def _stop_live(self) -> None:
-        async with self._changing:
-            await self.live.stop()
-
-    async def _cancel_reloads(self) -> None:
-        """A reload that goes on could start sources after they were stopped."""
-        reloads = tuple(self._reloads)
-        for task in reloads:
-            task.cancel()
-        await asyncio.gather(*reloads, return_exceptions=True)
-
-    @contextmanager
-    def _cancelled_by_stop(self) -> Iterator[None]:
-        task = asyncio.current_task()
-        assert task is not None
-        self._reloads.add(task)
-        try:
-            yield
-        finally:
-            self._reloads.discard(task)
-
-    def _refuse_when_ending(self) -> None:
-        if self._ended:
-            raise Conflict("changing the channels: the server is stopping", advice="Ask again once it has started.")
 
     def _end(self) -> None:
         if self._stopping.is_set():

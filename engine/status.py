@@ -45,5 +45,5 @@ def _destination(live: Live, outlet: Outlet, channel: str) -> dict[str, Any]:
         "state": live.states.get((channel, name), "started"),
         "address": outlet.spec.to,
         "reachable": not outlet.breaker.open,
-        "lanes": len(outlet.lanes),
+        "lanes": len(outlet.owned.lanes),
     }

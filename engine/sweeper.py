@@ -76,12 +76,12 @@ class Sweeper:
             self._worker.broker.ring(channel)
 
     async def _attend(self) -> None:
-        """Among other processes: follow what they decided, take lanes that nobody carries, give back idle ones."""
+        """Among other processes: follow what they decided, take lanes that nobody owns, release idle ones."""
         await self._beat()
         await self._follow()
-        await self._worker.reclaim()
+        await self._worker.sharing.release_lost()
         for channel in {name for name, _ in self._worker.outlets}:
-            await self._worker.take(channel)
+            await self._worker.sharing.take(channel)
 
     def check_room(self) -> None:
         """Say whether the disk has room; below the reserve nothing is accepted."""
@@ -142,7 +142,7 @@ class Sweeper:
         if self._store.shared:
             return False
         outlet = self._worker.outlets.get((sight.channel, sight.destination))
-        return outlet is not None and _flows(sight) and sight.next_at <= now and sight.lane not in outlet.lanes
+        return outlet is not None and _flows(sight) and sight.next_at <= now and sight.lane not in outlet.owned.lanes
 
     def _is_too_old(self, sight: Sight, now: int) -> bool:
         """Older than `give_up` behind an open breaker: no attempt will come to say so."""

@@ -51,7 +51,8 @@ class SourceSpec:
     patient_authority: str = ""  # the assigning authority whose identifier is the order key
     patient_type: str = ""  # e.g. "MR"
     control_id: Literal["lenient", "strict"] = "lenient"
-    validate: Literal["", "hl7apy"] = ""
+    validate: Literal["", "hl7apy", "shape", "off"] = ""
+    fhir_version: Literal["R4", "R5", "STU3"] = "R4"  # of a source whose format is fhir
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
@@ -74,6 +75,7 @@ class DestinationSpec:
     connections: int = 4
     answers: bool = False
     secret: str = ""  # a reference such as env:NAME or file:PATH, never the secret itself
+    validate: Literal["off", "shape", "profile"] = "off"  # of FHIR R4 output, before it is claimed
     options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 

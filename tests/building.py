@@ -1,7 +1,7 @@
 """Builders for tests: synthetic messages, channels and a running path on a real store, without a wire.
 
 The store is the one that the fixture `both_stores` chose. On PostgreSQL the path is one process of a site: its lanes
-are taken, carried and let go of, and its broker rings in its own loop.
+are taken, carried and released, and its broker rings in its own loop.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 from engine.applications import Applications
 from engine.broker.local import LocalBroker
+from engine.channels.checks import Known
+from engine.channels.site import inspect_channel
 from engine.clock import SystemClock
 from engine.connectors.memory import MemoryDestination
 from engine.formats.hl7v2 import Hl7v2
@@ -69,6 +71,13 @@ def channel(*destinations: DestinationSpec, **more: Any) -> Channel:
     return replace(made, **more)
 
 
+def read_channel(folder: Path, known: Known | None = None) -> Channel:
+    """The channel in a folder; it has no fault that keeps it from running."""
+    found, faults = inspect_channel(folder, known or Known())
+    assert found is not None, faults
+    return found
+
+
 class MovedClock(SystemClock):
     """The system's clock, set back by `back` microseconds."""
 
@@ -114,16 +123,16 @@ class Path_:
         return await take(raw, Arrival(self.running.channel.name, self.store.now()), self.running, self.ports)
 
     async def quiet(self) -> None:
-        """Wait until no lane is at work, none is ready, and none is being taken or let go of."""
+        """Wait until no lane is at work, none is ready, and none is being taken or released."""
         while self.is_busy:
             await asyncio.sleep(0)
 
     @property
     def is_busy(self) -> bool:
         """True while something goes on that no timer has to begin."""
-        at_work = (o._at_work or o._ready or o.letting_go for o in self.worker.outlets.values())
+        at_work = (o._at_work or o._ready or o.owned.releasing for o in self.worker.outlets.values())
         rung: Any = self.worker.broker
-        return bool(any(at_work) or self.taking or self.worker._taking or rung._waiting)
+        return bool(any(at_work) or self.taking or self.worker.sharing.is_taking or rung._waiting)
 
     async def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a query finds in the store."""
@@ -135,7 +144,7 @@ class Path_:
 
     def heard(self, channel: str) -> None:
         """A channel rang."""
-        task = asyncio.get_running_loop().create_task(self.worker.take(channel))
+        task = asyncio.get_running_loop().create_task(self.worker.sharing.take(channel))
         self.taking.add(task)
         task.add_done_callback(self.taking.discard)
 
@@ -189,7 +198,7 @@ def _line(folder: Path, store: CommittingStore, wiring: Channel, agreed: bool, r
     worker = Worker(ports, resolved.get("broker") or LocalBroker(), 1 << 20)
     ports.lanes = worker
     worker.on_settled = applications.settled
-    store.on_expelled = worker.lose_all
+    store.on_expelled = worker.sharing.lose_all
     return Path_(ports, store, worker, running, {}, folder)
 
 

@@ -24,6 +24,9 @@ from tests.stores import StepClock, claim, deliver, doubt, held, keep, keep_one,
 OTHER = "other"
 """A second organization, on a channel of its own."""
 FINDING = Finding("unmapped", "OBX-3", subject="K", table="loinc")
+#: What an earlier month had: a message and its delivery, numbered and summed.
+ADD_RETIRED = "INSERT INTO retired VALUES ('2020-01', ?, 'old', ?, ?, 1, 1)"
+ADD_COUNTER = "INSERT INTO counter (channel, destination, writer, last) VALUES ('old', ?, 0, 1)"
 ADD_TOKEN = "INSERT INTO token (hash, prefix, created_at) VALUES (?, ?, ?)"
 
 
@@ -102,6 +105,16 @@ async def _beside_messages(store: Any) -> None:
     await store.act(lambda t: standing.agreements(t, True, stores.SITE))
     for number in (1, 2):
         await store.act(lambda t, n=number: t.connection.execute(ADD_TOKEN, (bytes([n]) * 32, f"il_{n}", n)))
+    for organization in (stores.SITE, OTHER):
+        await store.act(partial(_retired, organization=organization))
+
+
+def _retired(t: Any, organization: str) -> None:
+    for destination, state in (("", "accepted"), ("ehr", "delivered")):
+        name = destination and f"{destination}-{organization}"
+        if destination or organization == stores.SITE:
+            t.connection.execute(ADD_COUNTER, (name,))
+            t.connection.execute(ADD_RETIRED, (organization, name, state))
 
 
 def make_sqlite(folder: Path, messages: int = 0, clock: StepClock | None = None) -> None:

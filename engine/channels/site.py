@@ -20,7 +20,6 @@ from engine.channels.keys import CHANNEL, DESTINATION, DUPLICATES, MAP, PATIENT,
 from engine.channels.listeners import conflicts
 from engine.channels.toml_lines import KeyPath, Lines
 from engine.channels.values import read_table
-from engine.errors import Configuration
 from engine.wiring import Channel, DestinationSpec, MapRule, Retry, SourceSpec
 
 FILE = "channel.toml"
@@ -52,20 +51,6 @@ class Changes:
     changed: tuple[str, ...]
     removed: tuple[str, ...]
     kept: tuple[str, ...]
-
-
-def read_channel(folder: Path, known: Known | None = None) -> Channel:
-    """The channel in a folder.
-
-    Raises:
-        Configuration: with every error, a line each; `where` is the first one's file:line.
-    """
-    channel, faults = inspect_channel(folder, known or Known())
-    if channel is None:
-        wrong = errors(faults)
-        where = f"{wrong[0].file}:{wrong[0].line}"
-        raise Configuration("\n".join(map(str, wrong)), code="channel", where=where, advice="Run `interlock check`.")
-    return channel
 
 
 def inspect_channel(folder: Path, known: Known) -> tuple[Channel | None, list[Fault]]:
@@ -110,11 +95,6 @@ def read_site(root: Path, known: Known | None = None) -> Site:
         del channels[channel.name]
     broken = frozenset(folder.name for folder in folders) - channels.keys()
     return Site(channels, broken, tuple(sorted(faults)))
-
-
-def check_folder(root: Path, known: Known | None = None) -> list[Fault]:
-    """Every fault of every channel below a folder."""
-    return list(read_site(root, known).faults)
 
 
 def diff(running: Mapping[str, Channel], site: Site) -> Changes:

@@ -15,6 +15,7 @@ from engine.cli import (
     keeping,
     looking,
     migrating,
+    retiring,
     sending,
     serving,
     showing,
@@ -41,7 +42,9 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,  # a traceback with local variables would show patients' data
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
-    for module in (showing, simulating, serving, checking, channels, sending, converting, looking, keeping, migrating):
+    for module in (
+        showing, simulating, serving, checking, channels, sending, converting, looking, keeping, retiring, migrating,
+    ):  # fmt: skip
         module.add_to(app)
     _add_plugins(app)
     return app

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def change(chosen: Settings, command: str, **arguments: Any) -> Any:
-    """Carry out one of `engine.commands`, wherever the store is open."""
+    """Carry out one of `engine.handlers`, wherever the store is open."""
     from engine.control import call, running
     from engine.store.opening import is_shared
 
@@ -35,8 +35,8 @@ def change(chosen: Settings, command: str, **arguments: Any) -> Any:
 async def _among_others(chosen: Settings, command: str, arguments: dict[str, Any]) -> Any:
     """As one more process of the site, for as long as the command takes."""
     from engine.broker import open_broker
-    from engine.commands import store_handlers
     from engine.control import user_name
+    from engine.handlers import store_handlers
     from engine.store.opening import open_any
 
     store = await open_any(chosen.data, chosen.store, chosen.key, "web")
@@ -51,9 +51,9 @@ async def _among_others(chosen: Settings, command: str, arguments: dict[str, Any
 
 async def _alone(chosen: Settings, command: str, arguments: dict[str, Any]) -> Any:
     from engine.clock import SystemClock
-    from engine.commands import store_handlers
     from engine.control import user_name
     from engine.errors import NotFound
+    from engine.handlers import store_handlers
     from engine.store.sqlite import DATABASE, lock_folder, open_store
 
     if not (chosen.data / DATABASE).exists():

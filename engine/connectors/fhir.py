@@ -13,7 +13,7 @@ import orjson
 
 from engine.connectors.http_caller import KNOBS as DESTINATION_KNOBS
 from engine.connectors.http_caller import Caller, is_html
-from engine.connectors.http_client import Reply
+from engine.connectors.http_link import Reply
 from engine.connectors.http_source import SOURCE_KNOBS, source
 from engine.errors import Weight
 from engine.model import Outcome

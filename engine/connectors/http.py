@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.connectors.http_answers import HL7_TYPES
 from engine.connectors.http_caller import KNOBS as DESTINATION_KNOBS
 from engine.connectors.http_caller import Caller
-from engine.connectors.http_client import Reply
+from engine.connectors.http_link import Reply
 from engine.connectors.http_source import SOURCE_KNOBS, source
 from engine.errors import Weight
 from engine.formats.hl7v2_ack import judge

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import orjson
 
 from engine.connectors.advice import advice_for
-from engine.connectors.http_server import Request, Response
+from engine.connectors.http_connection import Request, Response
 from engine.errors import Reply
 from engine.model import Answer, Verdict, show_id
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from engine.connectors.http_client import Client, ExchangeFailed, InDoubt, Limits, Reply, Trust
+from engine.connectors.http_client import Client, Trust
+from engine.connectors.http_link import ExchangeFailed, InDoubt, Limits, Reply
 from engine.connectors.http_target import Target, read_target
 from engine.connectors.options import Knob, read_options
 from engine.connectors.secret import Secret

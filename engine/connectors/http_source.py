@@ -17,7 +17,8 @@ from engine import observe
 from engine.clock import SystemClock
 from engine.connectors.defects import accept_failed
 from engine.connectors.http_answers import refusal, respond
-from engine.connectors.http_server import Bounds, Request, Response, Server
+from engine.connectors.http_connection import Bounds, Request, Response
+from engine.connectors.http_server import Server
 from engine.connectors.options import Knob, read_options
 from engine.connectors.secret import Secret
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context

@@ -4,7 +4,7 @@ Invariant: an act applies only to what still stands as its author saw it, checke
 every act is an event with its actor and reason; an act that does not apply changes nothing.
 
     delivery = await store.act(lambda t: acts.end_delivery(t, number, "sent by fax", "maria"))
-    worker.release(delivery)
+    worker.unblock(delivery)
 """
 
 from __future__ import annotations

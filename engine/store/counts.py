@@ -24,6 +24,12 @@ DELIVERIES = (
     " GROUP BY channel, destination"
 )
 
+#: What was removed of finished months: a message has no destination.
+RETIRED = (
+    "SELECT channel, destination, state, CAST(sum(count) AS bigint), CAST(sum(numbers) AS bigint) FROM retired"
+    " GROUP BY channel, destination, state"
+)
+
 #: What no row may lack: (what is wrong, how many rows show it). A duplicate keeps its bytes where they differ.
 MISSING: tuple[tuple[str, str], ...] = (
     (
@@ -88,6 +94,15 @@ def deliveries(connection: Connection) -> dict[tuple[str, str], tuple[int, int, 
         (row[0], row[1]): (row[2], row[3], dict(zip(DeliveryState, row[4:], strict=True)))
         for row in connection.execute(DELIVERIES)
     }
+
+
+def retired(connection: Connection) -> dict[tuple[str, str], tuple[int, int, dict[str, int]]]:
+    """By channel and destination, '' for messages: rows that were removed, the sum of their numbers, rows by state."""
+    found: dict[tuple[str, str], tuple[int, int, dict[str, int]]] = {}
+    for channel, destination, state, count, numbers in connection.execute(RETIRED):
+        rows, total, states = found.get((channel, destination), (0, 0, {}))
+        found[channel, destination] = (rows + count, total + numbers, {**states, state: count})
+    return found
 
 
 def missing(connection: Connection) -> Iterator[str]:

@@ -64,7 +64,7 @@ def open_for_reading(folder: Path, key: str, url: str = "") -> Reader:
         )
     connection = connect(file, read_only=True)
     try:
-        _check_version(connection)
+        check_version(connection)
         master = sealing.master_key(key, folder / KEY_FILE, may_create=False)
         return Reader(connection, read_keys(connection, master))
     except sqlite3.Error as error:
@@ -75,7 +75,12 @@ def open_for_reading(folder: Path, key: str, url: str = "") -> Reader:
         raise
 
 
-def _check_version(connection: Connection) -> None:
+def check_version(connection: Connection) -> None:
+    """Refuse a database of another version than this program's.
+
+    Raises:
+        UnsafeStore: with what to do next.
+    """
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     newest = migrate.scripts()[-1][0]
     if version != newest:

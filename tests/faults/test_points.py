@@ -43,7 +43,7 @@ ON_THE_PATH = {
 ON_THE_FIRST_START = {
     "secret.sync.before": (1, 2, 3, 4), "secret.sync.after": (1, 2, 3, 4),
     "secret.link.before": (1, 2), "secret.link.after": (1, 2),
-    "migrate.commit.before": (1,), "migrate.commit.after": (1,),
+    "migrate.commit.before": (1, 2), "migrate.commit.after": (1, 2),
     "epoch.commit.before": (1,), "epoch.commit.after": (1,),
     "act.commit.before": (1, 2, 3), "act.commit.after": (1, 2, 3),
 }  # fmt: skip
@@ -61,7 +61,6 @@ NOT_THE_PATH = {
     "broker/": "a doorbell: any ring may be lost",
     "conversions/": "between the engine and its converting children: a claim comes after it",
     "store/ledger.py Ledger.commit": "called by Transaction._end, where the points stand",
-    "store/ledger.py Transaction._write_links": "inside a commit, which has points",
     "store/moving/": "on the way to another store: each commit has points, and a test kills at ten of them",
     "store/postgres/": "statements of commits whose points stand in store/ledger.py, and joining, which a kill undoes",
     "web/bounds.py": "refuses a request of the HTTP API; no message goes this way",
@@ -69,8 +68,8 @@ NOT_THE_PATH = {
     "transform.py transform": "a message's own method: bytes in memory",
     "web/access.py _protected": "hands an answer of the HTTP API to its server; no message goes this way",
     "web/app.py Unforeseen": "hands an answer of the HTTP API to its server; no message goes this way",
-    "connectors/http_client.py Client.exchange": "calls _Connection.send, where the bytes leave",
-    "connectors/http_client.py _Connection.send send_now": "only when armed: the first half before a point",
+    "connectors/http_client.py Client.exchange": "calls Link.send, where the bytes leave",
+    "connectors/http_link.py Link.send send_now": "only when armed: the first half before a point",
     "connectors/mllp_connection.py Connection._answer send_now": "only when armed: the first half before a point",
     "connectors/mllp_link.py Link.send send_now": "only when armed: the first half before a point",
     "connectors/mllp_destination.py MllpDestination._exchange": "calls Link.send, where the bytes leave",
@@ -125,7 +124,7 @@ def test_names_are_unique_and_each_kind_of_operation_has_its_own() -> None:
 def test_every_point_is_killed_somewhere() -> None:
     here = {*ON_THE_PATH, *ON_THE_FIRST_START, *ON_RECOVERY, *UNDER_COMMANDS, *ON_STOP, *OVER_HTTP}
     elsewhere = {*test_points_backup.POINTS, *test_points_folders.POINTS}
-    on_postgres = {  # test_moving_killed, test_postgres_safety; a lane is let go of in test_several, killed at random
+    on_postgres = {  # test_moving_killed, test_postgres_safety; a lane is released in test_several, killed at random
         f"{name}.commit.{when}" for name in ("move", "schema", "release") for when in ("before", "after")
     }
     assert here | elsewhere | on_postgres == set(names())

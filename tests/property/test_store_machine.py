@@ -139,7 +139,7 @@ class StoreMachine(RuleBasedStateMachine):
             act = acts.end_delivery if ends else acts.replay_delivery
             found = self.run(self.store.act(partial(act, number=number, reason="seen to", actor="maria")))
             for lane in self.lanes_of(found):
-                lane.release(number)
+                lane.unblock(number)
             if not ends:
                 self.offer(found)
 
@@ -216,7 +216,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def leave(self, delivery: Delivery) -> None:
         for lane in self.lanes_of(delivery):
-            lane.leave(delivery.id)
+            lane.remove(delivery.id)
             if stands_still(delivery.state):
                 lane.block(delivery)
 

@@ -13,10 +13,10 @@ import pytest
 from engine import registry
 from engine.channels.checks import Known
 from engine.channels.keys import DESTINATION, RETRY, SOURCE, Key
-from engine.channels.site import check_folder, diff, inspect_channel, read_channel, read_site
+from engine.channels.site import diff, inspect_channel, read_site
 from engine.durations import read_duration, read_size
-from engine.errors import Configuration
 from engine.wiring import DAY, DestinationSpec, Retry, SourceSpec
+from tests.building import read_channel
 
 FAKES = "channel_fakes"
 
@@ -259,18 +259,10 @@ def test_what_is_not_text_or_not_there_is_a_fault(tmp_path: Path) -> None:
     assert "reading the file" in inspect_channel(folder, Known())[1][0].text
 
 
-def test_read_channel_raises_with_every_error(tmp_path: Path) -> None:
-    folder = write(tmp_path, GOOD.replace('"7d"', '"7"').replace("OBX-3", "OBX"))
-    with pytest.raises(Configuration) as raised:
-        read_channel(folder)
-    assert raised.value.where == f"{folder / 'channel.toml'}:14"
-    assert len(str(raised.value).splitlines()) == 2
-
-
 def two(root: Path, first: str, second: str) -> list[str]:
     write(root, GOOD.replace("mllp://127.0.0.1:2575", first))
     write(root, GOOD.replace("mllp://127.0.0.1:2575", second).replace('"good"', '"two"', 1), "two")
-    return [str(fault) for fault in check_folder(root)]
+    return [str(fault) for fault in read_site(root).faults]
 
 
 @pytest.mark.parametrize(
@@ -320,13 +312,13 @@ def test_a_reload_adds_changes_removes_and_keeps_what_is_broken(tmp_path: Path) 
 
 
 def test_a_missing_folder_is_a_fault(tmp_path: Path) -> None:
-    assert check_folder(tmp_path / "none")[0].text == "there is no such folder"
+    assert read_site(tmp_path / "none").faults[0].text == "there is no such folder"
 
 
 def test_hidden_and_private_folders_are_no_channels(tmp_path: Path) -> None:
     (tmp_path / ".git").mkdir()
     (tmp_path / "__pycache__").mkdir()
-    assert check_folder(tmp_path) == []
+    assert read_site(tmp_path).faults == ()
 
 
 def test_the_revision_follows_the_code_that_a_channel_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

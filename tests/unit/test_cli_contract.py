@@ -57,6 +57,7 @@ CONTRACT = {
     "balance": {"--json"},
     "backup": {"--data"},
     "restore": {"--data"},
+    "retire": {"--before", "--dry-run", "--reason", "--store", "--data", "--json"},
     "bench": {"--connections", "--seconds", "--to", "--store", "--broker", "--json"},
     "version": {"--json"},
 }

@@ -11,7 +11,7 @@ import pytest
 from engine import registry
 from engine.bench.messages import control_id, new_tag, patient, table, template
 from engine.channels.checks import Known
-from engine.channels.site import read_channel, read_site
+from engine.channels.site import read_site
 from engine.conversions import frames
 from engine.conversions.child import _environment
 from engine.conversions.pool import ConversionFailed
@@ -24,7 +24,7 @@ from engine.transform import transform
 from engine.wiring import Channel, DestinationSpec, MapRule
 from mappings.lookup import CodeTables
 from mappings.rules import apply_maps
-from tests.building import channel, path, spec
+from tests.building import channel, path, read_channel, spec
 from tests.conversion_pools import (
     HERE,
     convert,

@@ -118,7 +118,7 @@ def replayer(line: Path_) -> Replayer:
         ports = replace(line.ports, store=Successor(line.store, original))  # type: ignore[arg-type]
         return await accept(raw, Arrival(name, line.store.now()), line.running, ports)
 
-    return Replayer(line.store, again, line.worker.release, "maria")
+    return Replayer(line.store, again, line.worker.unblock, "maria")
 
 
 def on_the_path(folder: Path, story: Any, **more: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_dead_delivery_goes_on_from_its_place_and_then_what_waited(tmp_path: P
         outlet.hold("test")
         await line.send(oru("1", order="7"))
         await line.send(oru("2", order="7"))
-        (lane,) = outlet.lanes.values()
+        (lane,) = outlet.owned.lanes.values()
         first = lane.queue[0]
         await line.store.put_aside(first, DeliveryState.DEAD, "converter_failed")
         line.worker.put_aside(first)

@@ -23,7 +23,7 @@ def lane(rule: Behind, *queued: Delivery) -> Lane:
 def after_blocking_the_first(rule: Behind, second: Delivery) -> Delivery | None:
     first = delivery(1)
     made = lane(rule, first, second)
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
     return made.next()
 
@@ -48,24 +48,24 @@ def test_a_merge_waits_for_everything_before_it() -> None:
 def test_nothing_passes_a_blocked_merge() -> None:
     first = delivery(1, b"o1", barrier=b"other")
     made = lane("order", first, delivery(2, b"o2"))
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
     assert made.next() is None
 
 
-def test_release_lets_the_lane_go_on() -> None:
+def test_to_unblock_it_lets_the_lane_go_on() -> None:
     first = delivery(1)
     made = lane("wait", first, delivery(2))
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
-    made.release(first.id)
+    made.unblock(first.id)
     assert made.next() is not None
 
 
 def test_a_replayed_delivery_goes_back_to_its_place() -> None:
     first = delivery(1)
     made = lane("wait", first, delivery(2), delivery(3))
-    made.leave(first.id)
+    made.remove(first.id)
     made.add(first)
     assert [one.seq for one in made.queue] == [1, 2, 3]
     made.add(first)
@@ -110,7 +110,7 @@ def test_memory_is_given_back() -> None:
     third.raw = b"x"
     made.add(third)
     assert third.raw is None
-    made.leave(1)
+    made.remove(1)
     made.clear()
     assert (memory.places_left, memory.bytes_left) == (10, 100)
 
@@ -118,7 +118,7 @@ def test_memory_is_given_back() -> None:
 def test_nothing_passes_a_merge_that_waits_behind_a_held_one() -> None:
     first = delivery(1, b"o1")
     made = lane("order", first, delivery(2, b"o2", barrier=b"other"), delivery(3, b"o3"))
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
     assert made.next() is None
 
@@ -126,18 +126,18 @@ def test_nothing_passes_a_merge_that_waits_behind_a_held_one() -> None:
 def test_a_lane_that_is_blocked_in_memory_reads_nothing_from_the_store() -> None:
     first = delivery(1)
     made = lane("wait", first)
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
     made.later = 9
     assert not made.reads_on
-    made.release(first.id)
+    made.unblock(first.id)
     assert made.reads_on
 
 
 def test_behind_a_held_order_the_lane_reads_on_for_the_others() -> None:
     first = delivery(1)
     made = lane("order", first, delivery(2))
-    made.leave(first.id)
+    made.remove(first.id)
     made.block(first)
     made.later = 9
     assert made.next() is None and made.reads_on
@@ -151,6 +151,6 @@ def test_a_merge_is_held_in_memory_once() -> None:
     one.add(merge)
     two.add(merge)
     assert (memory.places_left, memory.bytes_left) == (9, 40)
-    one.leave(1)
-    two.leave(1)
+    one.remove(1)
+    two.remove(1)
     assert (memory.places_left, memory.bytes_left) == (10, 100)

@@ -57,9 +57,9 @@ async def feed(live: Live, raw: bytes) -> None:
 
 def test_another_class_exchanges_the_outlet_for_its_rule_changes(tmp_path: Path) -> None:
     async def story(live: Live, line: Path_) -> None:
-        assert outlet(line).lane(b"k").rule == "order"
+        assert outlet(line).owned.lane(b"k").rule == "order"
         await live.replace(replace(FIRST, kind="order", revision="r2"))
-        assert outlet(line).lane(b"k").rule == "wait"
+        assert outlet(line).owned.lane(b"k").rule == "wait"
 
     run(tmp_path, story)
 

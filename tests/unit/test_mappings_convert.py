@@ -12,7 +12,7 @@ from mappings import convert
 from mappings.convert import convert_file, convert_folder
 
 ORU = "\r".join((HEAD, PID, OBR, obx(value="<5"))).encode() + b"\r"
-ADT = ORU.replace(b"ORU^R01", b"ADT^A01")
+QBP = ORU.replace(b"ORU^R01", b"QBP^Q11")
 
 
 def test_a_folder_gives_a_report_a_message_and_never_stops(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_folder_gives_a_report_a_message_and_never_stops(tmp_path: Path) -> No
     (tmp_path / "a.hl7").write_bytes(ORU)
     (tmp_path / "b.hl7").write_bytes(b"not a message")
     (tmp_path / "c.hl7").write_bytes(b"")
-    (tmp_path / "d.txt").write_bytes(ORU + ADT)
+    (tmp_path / "d.txt").write_bytes(ORU + QBP)
     (tmp_path / "sub/e.oru").write_bytes(b"BHS|^~\\&\r" + ORU + b"BTS|1\r")
     (tmp_path / "f.json").write_bytes(b"{}")
     (tmp_path / ".hidden.hl7").write_bytes(ORU)
@@ -31,7 +31,8 @@ def test_a_folder_gives_a_report_a_message_and_never_stops(tmp_path: Path) -> No
     assert [line["ok"] for line in lines] == [True, False, False, True, False, True]
     assert done == ["a.hl7", "b.hl7", "c.hl7", "d.txt", "e.oru"]
     assert str(lines[4]["error"]).startswith("not_convertible")
-    assert all(line.keys() == {"path", "ok", "resources", "unmapped", "warnings", "error"} for line in lines)
+    assert all(line.keys() - {"fields"} == {"path", "ok", "resources", "unmapped", "warnings", "error"} for line in lines)
+    assert all(("fields" in line) is line["ok"] for line in lines)
     assert lines[0]["resources"] == {"Patient": 1, "Observation": 1, "ServiceRequest": 1, "DiagnosticReport": 1}
     assert [warning["code"] for warning in reports[0].line()["warnings"]] == ["not_a_number"]  # type: ignore[attr-defined]
     assert orjson.loads(reports[0].payload)["resourceType"] == "Bundle"
@@ -63,6 +64,6 @@ def test_a_converter_that_fails_is_a_report_without_values(tmp_path: Path, monke
 
 
 def test_hl7v2_leaves_as_it_came(tmp_path: Path) -> None:
-    (tmp_path / "a.hl7").write_bytes(ADT)
+    (tmp_path / "a.hl7").write_bytes(QBP)
     (report,) = convert_file(tmp_path / "a.hl7", "hl7v2", TABLES, CONTEXT)
-    assert report.payload == ADT
+    assert report.payload == QBP

@@ -10,10 +10,10 @@ import pytest
 from channel_fakes import to_loinc
 
 from engine import registry
-from engine.channels.site import read_channel
 from engine.model import Mapped, Unmapped
 from engine.rehearsal.cases import cases
 from engine.rehearsal.rehearse import Parts, Result, rehearse
+from tests.building import read_channel
 
 CHANNEL = """\
 name        = "lab"

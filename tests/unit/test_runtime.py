@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine import runtime as module
+from engine import reloading as module
 from engine.errors import Conflict, StoreUnavailable
 from engine.runtime import Runtime
 from engine.settings import Settings, load

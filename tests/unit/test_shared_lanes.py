@@ -100,7 +100,7 @@ def test_when_both_are_rung_at_once_one_carries_the_lane_and_in_order(tmp_path: 
     async def story(made: Site) -> None:
         messages = [oru(f"{n}") for n in range(40)]
         await asyncio.gather(*(made["door"].send(raw) for raw in messages))
-        await asyncio.gather(*(made[name].worker.take("lab") for name in ("one", "two") for _ in range(3)))
+        await asyncio.gather(*(made[name].worker.sharing.take("lab") for name in ("one", "two") for _ in range(3)))
         await made.all_delivered()
         await made.assert_once_and_in_order()
         await made.quiet()
@@ -109,14 +109,14 @@ def test_when_both_are_rung_at_once_one_carries_the_lane_and_in_order(tmp_path: 
     run(tmp_path, story)
 
 
-def test_a_lane_that_is_fed_while_it_is_let_go_of_is_taken_again(tmp_path: Path) -> None:
+def test_a_lane_that_is_fed_while_it_is_released_is_taken_again(tmp_path: Path) -> None:
     async def story(made: Site) -> None:
         one = made["one"].store
         release = one.release
         fed: list[asyncio.Task[Any]] = []
 
         def after_a_feed(*lane: Any) -> asyncio.Future[list[str]]:
-            """What lets go of the lane is committed only after somebody else fed it."""
+            """What releases the lane is committed only after somebody else fed it."""
             released: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
 
             async def feed() -> None:
@@ -202,7 +202,7 @@ def test_what_is_fed_behind_a_merge_that_waits_for_another_process_stays_behind_
         await made.outside.has(1)
         await made["one"].send(merge("M", "A", "B"))
         await asyncio.sleep(0.1)
-        await made.quiet_but("two")  # process one came to the merge, could not have both lanes, and let go
+        await made.quiet_but("two")  # process one came to the merge, could not have both lanes, and released its own
         await made["one"].send(oru("A1", "A"))
         await asyncio.sleep(0.1)
         assert made.outside.received == [oru("B1", "B")]
@@ -234,7 +234,7 @@ def by_a_person(line: Path_) -> Replayer:
     async def again(raw: bytes, name: str, original: int) -> Answer:
         raise AssertionError("no message is replayed here")
 
-    return Replayer(line.store, again, line.worker.release, "maria")
+    return Replayer(line.store, again, line.worker.unblock, "maria")
 
 
 @pytest.mark.parametrize("behind", ["wait", "order"])
@@ -243,7 +243,7 @@ def test_what_comes_later_waits_behind_a_head_that_is_held(tmp_path: Path, sende
     async def story(made: Site) -> None:
         await made["one"].send(oru("1", order="X"))
         await made.until("held")
-        await made.quiet()  # the lane has been let go of: nobody remembers what stands in it
+        await made.quiet()  # the lane has been released: nobody remembers what stands in it
         await made[sender].send(oru("2", order="X"))
         await asyncio.sleep(0.05)
         await made.quiet()
@@ -335,7 +335,7 @@ async def bury(made: Site, name: str, by: str) -> None:
     """The others take a process for one that is gone, though it goes on."""
     await asyncio.to_thread(postgres.end_lease, made[name].store)
     await made[by].store.attend()
-    await made[by].worker.take("lab")
+    await made[by].worker.sharing.take("lab")
 
 
 def test_who_is_taken_for_gone_loses_its_lanes_and_its_late_outcome_is_evidence_only(
@@ -358,7 +358,7 @@ def test_who_is_taken_for_gone_loses_its_lanes_and_its_late_outcome_is_evidence_
             await asyncio.sleep(0.005)
         assert await made["door"].states() == ["claimed", "queued"]  # it changed nothing
         assert made["one"].store.epoch > before
-        assert not made["one"].worker.outlets["lab", "ehr"].lanes
+        assert not made["one"].worker.outlets["lab", "ehr"].owned.lanes
         answers["two"].set_result(TAKEN)
         await made.all_delivered()
         assert len(made.outside.received) == 3 and made.outside.received[2].endswith(b"of 2")
@@ -417,7 +417,7 @@ def forgetting_one(story: Story) -> Story:
 # waiting
 
 
-def test_a_lane_that_waits_long_is_let_go_of_and_carried_on_in_time(
+def test_a_lane_that_waits_long_is_released_and_carried_on_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outlets, "KEPT_WAITING_SECONDS", 0.05)
@@ -437,7 +437,7 @@ def test_a_lane_that_waits_long_is_let_go_of_and_carried_on_in_time(
             await asyncio.sleep(0.005)
         ((_, due),) = await lanes(made["door"])
         assert due is not None and due > made["door"].store.now()
-        assert not made["one"].worker.outlets["lab", "ehr"].lanes
+        assert not made["one"].worker.outlets["lab", "ehr"].owned.lanes
         await made["one"].worker.broker.stop()  # its own timer rings for the others, too
         await made["two"].send(oru("3"))  # a feed must not make it go early
         await made.all_delivered()

@@ -13,6 +13,7 @@ from engine.balance import balance
 from engine.errors import Conflict, NotFound, UnsafeStore
 from engine.recovery import recover
 from engine.store import backup as module
+from engine.store import migrate
 from engine.store.backup import MANIFEST, backup, read_manifest, restore
 from engine.store.open_read import open_for_reading
 from engine.store.sqlite import DATABASE, KEY_FILE, SqliteStore
@@ -129,7 +130,8 @@ def test_nothing_is_overwritten(tmp_path: Path, data: Path) -> None:
 def test_a_newer_schema_is_not_restored(tmp_path: Path, data: Path) -> None:
     taken(data, tmp_path / "copy")
     manifest = tmp_path / "copy" / MANIFEST
-    manifest.write_text(manifest.read_text().replace('"schema": 1', '"schema": 99'))
+    newest = migrate.scripts()[-1][0]
+    manifest.write_text(manifest.read_text().replace(f'"schema": {newest}', '"schema": 99'))
     with pytest.raises(UnsafeStore, match="99"):
         restore(tmp_path / "copy", tmp_path / "back", "")
 

@@ -50,10 +50,10 @@ def test_a_walk_goes_on_where_it_stopped_and_begins_again(tmp_path: Path, monkey
     async def story(line: Path_) -> None:
         await left_behind(line, *(oru(str(n), f"P{n}") for n in range(5)))
         for outlet in line.worker.outlets.values():
-            outlet.lanes.clear()
+            outlet.owned.lanes.clear()
         sweeper = made(line)
         assert [await sweeper.look() for _ in range(4)] == [True, True, True, False]
-        assert len(line.worker.outlets["lab", "ehr"].lanes) == 5
+        assert len(line.worker.outlets["lab", "ehr"].owned.lanes) == 5
 
     run(tmp_path, None, story)
 
@@ -149,12 +149,12 @@ def test_a_disk_that_does_not_say_keeps_no_delivery_from_being_found(
         await left_behind(line, oru("1"))
         (outlet,) = line.worker.outlets.values()
         await line.worker.broker.stop()
-        outlet.forget_all()
+        outlet.release_all()
         await line.quiet()
-        assert not outlet.lanes
+        assert not outlet.owned.lanes
         monkeypatch.setattr(module.shutil, "disk_usage", fails)
         await made(line).turn()
-        assert outlet.lanes and line.ports.room
+        assert outlet.owned.lanes and line.ports.room
 
     run(tmp_path, None, story)
 

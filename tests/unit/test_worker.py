@@ -45,7 +45,7 @@ def test_what_is_offered_while_a_lane_reads_is_read_too(tmp_path: Any, monkeypat
             line.worker.remind("lab", "ehr", b"lane", 1)
             await reads.asked.wait()
             outlet.offer(delivery(2))
-            lane = outlet.lanes[b"lane"]
+            lane = outlet.owned.lanes[b"lane"]
             assert lane.later == 2
             reads.asked.clear()
             reads.answer.set_result([])
@@ -62,12 +62,12 @@ def test_a_blocked_lane_with_more_in_the_store_rests(tmp_path: Any) -> None:
             held = delivery(1)
             held.state = DeliveryState.HELD
             line.worker.restore(held)
-            outlet.lanes[b"lane"].seen = 1
-            outlet.lanes[b"lane"].later = 5
+            outlet.owned.lanes[b"lane"].seen = 1
+            outlet.owned.lanes[b"lane"].later = 5
             turns = []
-            turn = outlet._turn
-            outlet._turn = lambda lane: turns.append(1) or turn(lane)  # type: ignore[method-assign,func-returns-value]
-            outlet.wake(outlet.lanes[b"lane"])
+            carry_some = outlet._carry_some
+            outlet._carry_some = lambda lane: turns.append(1) or carry_some(lane)  # type: ignore[method-assign,func-returns-value]
+            outlet.wake(outlet.owned.lanes[b"lane"])
             for _ in range(50):
                 await asyncio.sleep(0)
             assert len(turns) <= 1
@@ -99,7 +99,7 @@ def test_a_turn_that_raises_is_given_again_and_the_others_go_on(tmp_path: Any, m
     asyncio.run(asyncio.wait_for(story(), 10))
 
 
-def test_whoever_holds_an_outlet_lets_go_for_itself_only(tmp_path: Any) -> None:
+def test_whoever_holds_an_outlet_ends_its_own_hold_only(tmp_path: Any) -> None:
     async def story() -> None:
         async with path(tmp_path) as line:
             outlet: Outlet = line.worker.outlets["lab", "ehr"]

@@ -33,15 +33,6 @@ def field_name(version: str, segment: str, field: int) -> str:
 
 
 @lru_cache(maxsize=2048)
-def field_type(version: str, segment: str, field: int) -> str:
-    """The data type of a field, e.g. `CWE`; empty when the version has no such field."""
-    try:
-        return _library(version).FIELDS[f"{segment}_{field}"][2] or ""
-    except KeyError:
-        return ""
-
-
-@lru_cache(maxsize=2048)
 def has_segment(version: str, segment: str) -> bool:
     """True when the version's tables have the segment."""
     return segment in _library(version).SEGMENTS

@@ -69,6 +69,11 @@ TABLES: tuple[Table, ...] = (
         "answer",
     ),
     _table(
+        "retired",
+        "month organization channel destination state",
+        "month text, organization text, channel text, destination text, state text, count bigint, numbers bigint",
+    ),
+    _table(
         "event",
         "organization writer seq",
         "organization text, writer int, seq bigint, at bigint, body bytea, hash bytea",

@@ -62,7 +62,7 @@ def take(t: Transaction, keyring: Keyring, channel: str, most: int, holding: Col
 def take_one(
     t: Transaction, keyring: Keyring, channel: str, destination: str, lane: bytes, holding: Collection[str]
 ) -> Taken | None:
-    """Own a lane whether it is due or not; where another process owns it, let it be due once that one lets go."""
+    """Own a lane whether it is due or not; where another process owns it, let it be due once that one releases it."""
     values = (t.ledger.epoch, channel, destination, lane)
     taken = _taken(t, keyring, holding, t.connection.execute(TAKE_ONE, values))
     if not taken:

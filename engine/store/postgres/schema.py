@@ -65,7 +65,7 @@ def _rights(role: str) -> str:
         (
             f"GRANT USAGE ON SCHEMA {SCHEMA} TO {role}",
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {SCHEMA} TO {role}",
-            f"REVOKE UPDATE, DELETE ON {SCHEMA}.event, {SCHEMA}.event_subject FROM {role}",
+            f"REVOKE UPDATE, DELETE ON {SCHEMA}.event, {SCHEMA}.event_subject, {SCHEMA}.retired FROM {role}",
             f"REVOKE INSERT, UPDATE, DELETE ON {SCHEMA}.schema_version FROM {role}",
             f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {SCHEMA} TO {role}",
             f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {SCHEMA} FROM PUBLIC",

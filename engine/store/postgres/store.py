@@ -1,6 +1,6 @@
 """The store on PostgreSQL, as one of several processes sees it: it commits like the others and owns some of the lanes.
 
-Invariant: a lane is taken, carried and let go of by one process at a time; what a process that is gone had claimed is
+Invariant: a lane is taken, carried and released by one process at a time; what a process that is gone had claimed is
 in doubt before anybody carries its lane on.
 """
 
@@ -29,7 +29,7 @@ from engine.store.postgres.safety import refuse_unsafe
 from engine.wiring import DAY
 
 STEPS_OF_SEVERAL = (*STEPS[:2], (Release, release), *STEPS[2:])
-"""A lane is let go of before it is fed in the same commit: whoever feeds it may then own it again."""
+"""A lane is released before it is fed in the same commit: whoever feeds it may then own it again."""
 MONTHS_AHEAD = 2
 ADD_PARTITIONS = f"SELECT add_partitions({MONTHS_AHEAD})"
 OWNED = "SELECT organization, channel, destination, lane, turn FROM lane WHERE owner = ?"
@@ -64,7 +64,7 @@ class PostgresStore(CommittingStore):
         return await self.act(lambda t: take(t, self._keyring, channel, most, holding))
 
     async def take_lane(self, channel: str, destination: str, lane: bytes, holding: Collection[str]) -> Taken | None:
-        """Own this lane, or, where another process does, let it be looked at again once that one lets go of it."""
+        """Own this lane, or, where another process does, let it be looked at again once that one releases it."""
         return await self.act(lambda t: take_one(t, self._keyring, channel, destination, lane, holding))
 
     async def owned(self) -> set[tuple[str, str, str, bytes, int]]:

@@ -1,4 +1,4 @@
-"""What the control socket carries out: one function a command, arguments checked, everything recorded with its actor.
+"""What the control socket carries out: one handler a command, arguments checked, everything recorded with its actor.
 
 Invariant: a command that changes the store does the same through a server and without one: `store_handlers` are both.
 """
@@ -17,7 +17,7 @@ from engine.model import Answer, Arrival, Delivery, Kept, Receipt, show_id
 from engine.organizations.directory import SITE
 from engine.pipeline import accept
 from engine.ports import Ports, Running, Store
-from engine.registry import plugins
+from engine.registry import CONTROL_GROUP, plugins
 from engine.store import acts, backlog
 from engine.store.committing import CommittingStore
 from engine.store.standing import State
@@ -25,10 +25,10 @@ from engine.tally import Tally
 from engine.worker import Worker
 
 Handler = Callable[[Mapping[str, Any], str], Awaitable[Any]]
-"""Carries out one command: its arguments and who asks; gives back what JSON can hold."""
+"""Carries out one command: its arguments and who asks; returns what JSON can hold.
 
-CONTROL_GROUP = "interlock.control"
-"""Entry points of packages that add commands: each a function `(hands: Hands) -> dict[str, Handler]`."""
+Packages add theirs by entry points of `CONTROL_GROUP`: each a function `(hands: Hands) -> dict[str, Handler]`.
+"""
 
 MOST_HEADS = 10_000
 """Lanes looked at for the one to skip."""
@@ -41,7 +41,7 @@ class Hands:
     """What a command may reach for. Without a server nothing waits in memory, and no message can enter the path."""
 
     store: CommittingStore
-    release: Callable[[Delivery], None]
+    unblock: Callable[[Delivery], None]
     accept_again: Callable[[bytes, str, int], Awaitable[Answer]]
 
 
@@ -49,9 +49,13 @@ class Commanded(Protocol):
     """What the commands ask of the runtime."""
 
     store: CommittingStore
-    site: Site
     worker: Worker
     ports: Ports
+
+    @property
+    def site(self) -> Site:
+        """The folder of channels as it was last taken."""
+        ...
 
     @property
     def channels(self) -> Mapping[str, Running]:
@@ -74,7 +78,7 @@ class Commanded(Protocol):
 def handlers(runtime: Commanded) -> dict[str, Handler]:
     """Every command of a running server, by name."""
     tally = Tally(runtime.store)
-    hands = Hands(runtime.store, runtime.worker.release, _again(runtime))
+    hands = Hands(runtime.store, runtime.worker.unblock, _again(runtime))
 
     async def reload(arguments: Mapping[str, Any], actor: str) -> Any:
         changes = await runtime.reload()
@@ -94,10 +98,10 @@ def handlers(runtime: Commanded) -> dict[str, Handler]:
 
 
 def store_handlers(
-    store: CommittingStore, release: Callable[[Delivery], None] = lambda delivery: None
+    store: CommittingStore, unblock: Callable[[Delivery], None] = lambda delivery: None
 ) -> dict[str, Handler]:
     """The commands that work without a server, on a store that was opened for one of them."""
-    return common_handlers(Hands(store, release, _no_server))
+    return common_handlers(Hands(store, unblock, _no_server))
 
 
 def common_handlers(hands: Hands) -> dict[str, Handler]:
@@ -115,7 +119,7 @@ def common_handlers(hands: Hands) -> dict[str, Handler]:
             raise Configuration("skipping a delivery: it needs a reason", code="malformed")
         number = await _head(store, arguments)
         delivery = await store.act(lambda t: acts.end_delivery(t, number, reason, actor))
-        hands.release(delivery)
+        hands.unblock(delivery)
         return {"delivery": show_id(delivery.id), "message": show_id(delivery.message), "reason": reason}
 
     added = {name: run for point in plugins(CONTROL_GROUP).values() for name, run in point.load()(hands).items()}
