@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, cast
 
-from engine.connectors.options import Knob
 from engine.errors import Configuration, NotFound
+from engine.knobs import Knob
 from engine.ports import ApplyMaps, Destination, DestinationFactory, Format, Running, Source, SourceFactory, Tables
 from engine.wiring import Channel, DestinationSpec
 
@@ -191,6 +191,16 @@ def resolve(dotted: str) -> Callable[..., Any]:
         raise Configuration(f'resolving "{dotted}": it is not a function', code="name")
     code(dotted)  # the digest of the code that runs, before somebody edits the file
     return cast(Callable[..., Any], function)
+
+
+def conversion_knobs(dotted: str) -> tuple[Knob, ...]:
+    """The knobs of a converter: what `KNOBS` of the module that its name begins with says, else none.
+
+    Raises:
+        Configuration: when the module cannot be imported.
+    """
+    found: tuple[Knob, ...] = getattr(_module(dotted.partition(":")[0], dotted), "KNOBS", ())
+    return found
 
 
 def _attribute(dotted: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from engine.connectors.options import Knob
 from engine.errors import Configuration, Held
+from engine.knobs import Knob
 from engine.model import Converted, Finding, Identity
 
 FACTS = {"type": "message type", "abnormal": "abnormal flags", "patient_class": "patient class"}

@@ -170,7 +170,7 @@ def _check_destination(channel: Channel, spec: DestinationSpec, path: KeyPath, f
     _check_organization(spec.organization, (*path, "for"), faults, known)
     if spec.to:
         check_destination(channel, spec, path, faults)
-    check_convert(spec.convert, (*path, "convert"), faults)
+    check_convert(spec, path, faults)
     check_when(spec.when, channel.source.format, (*path, "when"), faults)
     _check_retry(spec, (*path, "retry"), faults)
     _check_secrets(spec, path, faults, known)

@@ -6,15 +6,15 @@ They are looked up, made of their specs and their signatures compared; nothing i
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlsplit
 
 from engine import registry
 from engine.channels.faults import Faults, did_you_mean
 from engine.channels.toml_lines import KeyPath
-from engine.connectors.options import Given, read_options
 from engine.errors import Configuration, NotFound
+from engine.knobs import Given, Knob, read_options
 from engine.wiring import Channel, DestinationSpec
 
 Side = Literal["source", "destination"]
@@ -46,12 +46,16 @@ def _check_connector(url: str, options: Mapping[str, Given], side: Side, path: K
         return False
     _check_url(url, key, faults)
     knobs = connector.SOURCE_KNOBS if side == "source" else connector.DESTINATION_KNOBS
-    for name, value in options.items():
+    _check_knobs(options, knobs, (*path, "options"), faults)
+    return len(faults.found) == before
+
+
+def _check_knobs(given: Mapping[str, Given], knobs: Sequence[Knob], path: KeyPath, faults: Faults) -> None:
+    for name, value in given.items():
         try:
             read_options({name: value}, knobs, "")
         except Configuration as error:
-            faults.error((*path, "options", name), error.text.removeprefix("reading options: "), error.advice)
-    return len(faults.found) == before
+            faults.error((*path, name), error.text.removeprefix("reading options: "), error.advice)
 
 
 def _check_url(url: str, key: KeyPath, faults: Faults) -> None:
@@ -75,10 +79,14 @@ def check_format(kind: str, faults: Faults) -> None:
         faults.error(("source", "format"), f'unknown format "{kind}"', did_you_mean(kind, registry.kinds()))
 
 
-def check_convert(dotted: str, path: KeyPath, faults: Faults) -> None:
-    """The converter can be imported and takes (parsed, tables, context)."""
-    if dotted:
-        _check_function(dotted, ("parsed", "tables", "context"), path, faults)
+def check_convert(spec: DestinationSpec, path: KeyPath, faults: Faults) -> None:
+    """The converter can be imported, takes (parsed, tables, context), and has every knob that is given."""
+    before = len(faults.found)
+    if spec.convert:
+        _check_function(spec.convert, ("parsed", "tables", "context"), (*path, "convert"), faults)
+    if len(faults.found) == before:
+        knobs = registry.conversion_knobs(spec.convert) if spec.convert else ()
+        _check_knobs(spec.conversion, knobs, (*path, "conversion"), faults)
 
 
 def check_when(when: Mapping[str, tuple[str, ...]] | str, kind: str, path: KeyPath, faults: Faults) -> None:

@@ -19,9 +19,9 @@ from urllib.parse import unquote, urlsplit
 from engine.connectors.files_folder import LocalFolder, read_whole, write_new
 from engine.connectors.folder import KNOBS as SOURCE_KNOBS
 from engine.connectors.folder import FolderSource, read_rules
-from engine.connectors.options import Knob, read_options
 from engine.errors import Configuration, Weight
 from engine.failpoints import failpoint
+from engine.knobs import Knob, read_options
 from engine.model import Outcome
 from engine.ports import Destination, Sending, Source
 from engine.wiring import DestinationSpec, SourceSpec

@@ -19,8 +19,8 @@ from engine import observe
 from engine.clock import SystemClock
 from engine.connectors.advice import advice_for
 from engine.connectors.defects import accept_failed, file_failed, watch_failed
-from engine.connectors.options import Knob
 from engine.errors import Configuration, InterlockError, Reply
+from engine.knobs import Knob
 from engine.model import Answer, Arrival, Verdict
 from engine.ports import Accept, Clock
 from engine.wiring import SourceSpec

@@ -15,10 +15,10 @@ from typing import Any
 from engine.connectors.http_client import Client, Trust
 from engine.connectors.http_link import ExchangeFailed, InDoubt, Limits, Reply
 from engine.connectors.http_target import Target, read_target
-from engine.connectors.options import Knob, read_options
 from engine.connectors.secret import Secret
 from engine.connectors.tls import CLIENT_TLS_KNOBS, client_context, read_pins
 from engine.errors import Configuration, Weight
+from engine.knobs import Knob, read_options
 from engine.model import Outcome
 from engine.ports import Sending
 from engine.wiring import DestinationSpec

@@ -19,10 +19,10 @@ from engine.connectors.defects import accept_failed
 from engine.connectors.http_answers import refusal, respond
 from engine.connectors.http_connection import Bounds, Request, Response
 from engine.connectors.http_server import Server
-from engine.connectors.options import Knob, read_options
 from engine.connectors.secret import Secret
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context
 from engine.errors import Configuration
+from engine.knobs import Knob, read_options
 from engine.model import Answer, Arrival
 from engine.ports import Accept, Clock, Source
 from engine.wiring import SourceSpec

@@ -13,8 +13,8 @@ from typing import Any
 
 from engine import observe
 from engine.clock import SystemClock
-from engine.connectors.options import Knob, read_options
 from engine.errors import ChannelNotTaking, InterlockError, TooLarge, Weight
+from engine.knobs import Knob, read_options
 from engine.model import Answer, Arrival, Outcome, Verdict
 from engine.ports import Accept, Clock, Destination, Sending, Source
 from engine.wiring import DestinationSpec, SourceSpec

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 from engine.connectors.addresses import AddressRefused, resolve
 from engine.connectors.framing import framable
 from engine.connectors.mllp_link import Link, in_doubt
-from engine.connectors.options import Knob, read_options
 from engine.connectors.tls import CLIENT_TLS_KNOBS, client_context, read_pins
 from engine.errors import Configuration, Weight
 from engine.formats.hl7v2_ack import judge
+from engine.knobs import Knob, read_options
 from engine.model import Outcome
 from engine.ports import Sending
 from engine.wiring import DestinationSpec

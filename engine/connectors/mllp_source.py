@@ -16,9 +16,9 @@ from engine import observe
 from engine.clock import SystemClock
 from engine.connectors import sockets
 from engine.connectors.mllp_connection import LINGER_SECONDS, Connection, Limits, Report
-from engine.connectors.options import Knob, read_options
 from engine.connectors.tls import SERVER_TLS_KNOBS, read_pins, server_context
 from engine.errors import Configuration
+from engine.knobs import Knob, read_options
 from engine.ports import Accept, Clock
 from engine.wiring import SourceSpec
 

@@ -19,10 +19,10 @@ from engine.connectors.files import DESTINATION_KNOBS as NAME_KNOBS
 from engine.connectors.files import NameRule
 from engine.connectors.folder import KNOBS as FOLDER_KNOBS
 from engine.connectors.folder import Entry, FolderSource, aside_names, read_rules
-from engine.connectors.options import Knob, read_options
 from engine.connectors.sftp_session import FAILURES, Session, explain, read_place
 from engine.errors import Configuration, Weight
 from engine.failpoints import failpoint
+from engine.knobs import Knob, read_options
 from engine.model import Outcome
 from engine.ports import Destination, Sending, Source
 from engine.wiring import DestinationSpec, SourceSpec

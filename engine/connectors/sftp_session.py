@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 import asyncssh
 
 from engine.connectors.addresses import resolve
-from engine.connectors.options import Knob
 from engine.connectors.secret import read_secret
 from engine.errors import Configuration
+from engine.knobs import Knob
 
 KNOBS = (
     Knob(

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from engine.connectors.options import Knob
 from engine.errors import Configuration
+from engine.knobs import Knob
 
 PIN = "sha256:HEX of the peer's certificate, or cn:NAME of its subject; several are separated by commas"
 

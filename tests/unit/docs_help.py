@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine import observe, registry
-from engine.connectors.options import Knob
+from engine.knobs import Knob
 from engine.model import DeliveryState
 from engine.web.metrics import Gauges, Waiting, render
 from mappings.hl7v2_fhir.findings import TEXTS

@@ -230,6 +230,22 @@ def test_secrets_are_references(tmp_path: Path, line: str, expected: str) -> Non
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('conversion = { require = "OBX, ZPI-3" }', ""),
+        ('conversion = { requires = "OBX" }', "26: there is no option"),
+        ("conversion = { require = 7 }", '26: reading option "require"'),
+    ],
+)
+def test_a_conversion_has_the_knobs_that_its_module_declares(tmp_path: Path, line: str, expected: str) -> None:
+    text = GOOD.replace("channel_fakes:convert", "mappings.hl7v2_fhir:transaction")
+    found = faults_of(tmp_path, f"{text}{line}\n")
+    assert [said.startswith(expected) for said in found] == ([True] if expected else []), found
+    without = faults_of(tmp_path, f"{GOOD}{line}\n")
+    assert without[0].startswith("26: there is no option")
+
+
 def test_a_password_in_a_url_is_a_fault_that_does_not_repeat_it(tmp_path: Path) -> None:
     found = faults_of(tmp_path, GOOD.replace("ehr.example", "me:hunter2@ehr.example"))
     assert len(found) == 1

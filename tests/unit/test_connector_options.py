@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.connectors.options import Knob, read_options
 from engine.errors import Configuration
+from engine.knobs import Knob, read_options
 
 KNOBS = (
     Knob("note", "text", "", "a text"),

@@ -17,8 +17,8 @@ from engine.connectors import files, files_folder
 from engine.connectors.files import NameRule, outcome_of, read_path
 from engine.connectors.files_folder import LocalFolder
 from engine.connectors.folder import Entry, FolderSource, Ripening, aside_names, read_rules
-from engine.connectors.options import read_options
 from engine.errors import Configuration, Reply, Weight
+from engine.knobs import read_options
 from engine.model import Answer, Arrival, Outcome, Verdict
 from engine.ports import Sending
 from engine.wiring import DestinationSpec, SourceSpec

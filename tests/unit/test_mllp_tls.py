@@ -13,9 +13,9 @@ import uvloop
 from contract.connectors.certificates import Authority, Pair
 
 from engine.connectors.mllp import DESTINATION_KNOBS, SOURCE_KNOBS, MllpDestination, MllpSource
-from engine.connectors.options import read_options
 from engine.connectors.tls import client_context, read_pins, server_context
 from engine.errors import Configuration
+from engine.knobs import read_options
 from engine.model import Answer, Arrival, Outcome
 from engine.ports import Sending
 from engine.wiring import DestinationSpec, SourceSpec

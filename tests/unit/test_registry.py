@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from engine import registry
-from engine.connectors.options import Knob
 from engine.errors import Configuration, NotFound
+from engine.knobs import Knob
 from engine.wiring import Channel, DestinationSpec, SourceSpec
 
 

@@ -1,7 +1,8 @@
-"""A connector's own knobs: declared once, read strictly, listed by `check` and by the documentation.
+"""The knobs of connectors and conversions: declared once, read strictly, listed by `check` and by the documentation.
 
-Each connector module exports SOURCE_KNOBS and DESTINATION_KNOBS. An unknown knob or a value of the wrong kind is a
-fault in the channel and never ignored: a misspelt limit would otherwise silently be the default.
+Each connector module exports SOURCE_KNOBS and DESTINATION_KNOBS, each module of conversions KNOBS. An unknown knob or a
+value of the wrong kind is a fault in the channel and never ignored: a misspelt limit would otherwise silently be the
+default.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Given = str | int | float | bool
 
 @dataclass(frozen=True, slots=True)
 class Knob:
-    """One option of a connector. `default` is written as a channel would write it; `choices` are for kind "choice".
+    """One option of a connector or a conversion. `default` is written as a channel would; `choices` are for "choice".
 
     What `read_options` gives: text and choice as str, list (comma separated) as tuple[str, ...], count as int (0 or
     more), number as float, flag as bool, duration as int microseconds, size as int bytes, file as Path or None.
