@@ -41,7 +41,17 @@ GROUPS: tuple[Group, ...] = (
             Reason("no_header", "The message does not begin with its header segment.", _RESEND),
             Reason("delimiters", "MSH-1 and MSH-2 declare delimiters that cannot be used.", _RESEND),
             Reason("charset", "MSH-18 names a character set that is unknown or does not fit.", _RESEND),
-            Reason("type_missing", "MSH-9 does not say what type of message it is.", _RESEND),
+            Reason("type_missing", "MSH-9, or resourceType, does not say what type of message it is.", _RESEND),
+            Reason("not_json", "The text does not follow the syntax of JSON, or a number is none.", _RESEND),
+            Reason("not_utf8", "The bytes, or an escape in them, are no Unicode text.", _RESEND),
+            Reason("doubled_name", "A name stands twice in one JSON object, so two readers may differ.", _RESEND),
+            Reason("too_deep", "The JSON is nested deeper than any resource is.", _RESEND),
+            Reason(
+                "not_valid",
+                "A FHIR resource does not have the shape of its type; the answer named every fault.",
+                "Ask the sender to correct and send it again, or set `validate` and `fhir_version` of the source, then"
+                " replay.",
+            ),
             Reason(
                 "several_messages", "Several messages came as one.", "Let the sender send a batch or one at a time."
             ),
@@ -97,6 +107,16 @@ GROUPS: tuple[Group, ...] = (
                 "Add a map to the channel's folder `maps`, or take it from `require`; then replay.",
             ),
             Reason("term", "The message holds a term that the conversion cannot carry over.", "See the trace."),
+            Reason(
+                "output_invalid",
+                "The output breaks rules of FHIR that the destination's `validate` asks for; the items name them.",
+                "Correct the conversion or its tables, then replay.",
+            ),
+            Reason(
+                "output_unchecked",
+                "The output could not be checked as the destination's `validate` asks.",
+                "Install the extra `validate` and set `fhir_definitions`; then replay.",
+            ),
             Reason(
                 "converter_failed",
                 "The conversion failed in a way nobody foresaw; nothing was sent.",
@@ -187,6 +207,12 @@ GROUPS: tuple[Group, ...] = (
             Reason("not_fhir", "What was to be sent is no FHIR resource.", _CONFIGURE),
             Reason("unframable", "The message holds the bytes that end an MLLP frame.", _RESEND, False),
             Reason("present", "It was there already.", "Nothing is to be done.", False),
+            Reason(
+                "superseded",
+                "The receiver has the final report, issued after this preliminary one: nothing was written.",
+                "Nothing is to be done.",
+                False,
+            ),
             Reason("absent", "The destination does not have it.", "It is sent again by itself."),
             Reason("AE", "The receiver found an error in the message.", "See ERR in its answer; correct, then replay."),
             Reason("AR", "The receiver rejects the message.", "See ERR in its answer; correct, then replay."),

@@ -22,6 +22,10 @@ The texts never contain a field's value: they may be logged, answered and shown.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.model import Finding
 
 
 class Weight(StrEnum):
@@ -115,7 +119,7 @@ class StoreUnavailable(InterlockError):
     code = "store_unavailable"
     weight = Weight.TRANSIENT
     reply = Reply.ERROR
-    advice = "The sender must send again. Free disk space, or see /readyz for what is wrong with the store."
+    advice = "The sender must send again. Free disk space in the data folder; /readyz says when the store is back."
 
 
 class RowRefused(StoreUnavailable):
@@ -127,9 +131,18 @@ class RowRefused(StoreUnavailable):
 
 
 class Held(InterlockError):
-    """A conversion that must not go on by itself: the delivery keeps its place and waits for a person."""
+    """A conversion that must not go on by itself: the delivery keeps its place and waits for a person.
+
+    `findings` become items beside it: what a person should know of the reason.
+    """
 
     code = "held"
+
+    def __init__(
+        self, text: str, *, code: str = "", where: str = "", advice: str = "", findings: tuple[Finding, ...] = ()
+    ) -> None:
+        super().__init__(text, code=code, where=where, advice=advice)
+        self.findings = findings
 
 
 class Configuration(InterlockError):

@@ -24,6 +24,7 @@ from engine.model import (
     Attempt,
     Delivery,
     DeliveryState,
+    Finding,
     Identity,
     MessageState,
     Outcome,
@@ -103,7 +104,7 @@ async def carry(
     except StoreUnavailable:  # what was stored cannot be read now: later
         raise
     except Held as error:
-        return _put_aside(delivery, DeliveryState.HELD, error.code, ports)
+        return _put_aside(delivery, DeliveryState.HELD, error.code, ports, error.findings)
     except Exception as error:  # a converter may raise anything: its type is told, its values never
         observe.converter_failed(delivery, error)
         return _put_aside(delivery, DeliveryState.DEAD, "converter_failed", ports)
@@ -123,7 +124,9 @@ async def carry(
     return Carried(delivery, settlement, durable, attempt)
 
 
-def _put_aside(delivery: Delivery, state: DeliveryState, code: str, ports: Ports) -> Carried:
+def _put_aside(
+    delivery: Delivery, state: DeliveryState, code: str, ports: Ports, findings: tuple[Finding, ...] = ()
+) -> Carried:
     settlement = Settlement(state, code, Outcome(code), ports.store.now(), delivery.attempts)
     observe.settled(delivery, settlement)
-    return Carried(delivery, settlement, ports.store.put_aside(delivery, state, code))
+    return Carried(delivery, settlement, ports.store.put_aside(delivery, state, code, findings))

@@ -48,7 +48,11 @@ class Clock(Protocol):
 
 
 class Format(Protocol):
-    """One kind of message. Reading is lossless: an untouched message is written byte for byte as it came."""
+    """One kind of message. Reading is lossless: an untouched message is written byte for byte as it came.
+
+    A format may have two things more: `of(spec: SourceSpec) -> Format`, itself as a channel's source wants it, and
+    `effort: int`, how many times longer than HL7 v2 a message of the same size takes to read.
+    """
 
     kind: str
 
@@ -158,6 +162,7 @@ class Conversion:
     sender: str = ""  # the scope of identifiers whose authority is not declared
     received_at: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+    maps: Mapping[str, str] = field(default_factory=dict)  # the channel's own, text by file name
 
 
 class Converter(Protocol):
@@ -185,6 +190,15 @@ class Broker(Protocol):
 
     def ring(self, channel: str) -> None:
         """Say that the channel has work. On the loop's thread; never blocks, never raises."""
+
+    async def hear_answers(self, heard: Callable[[str], None]) -> None:
+        """Listen for answers: `heard(message)` is called on the loop. Only processes that take messages call it.
+
+        Never raises because the broker is away.
+        """
+
+    def answered(self, message: str) -> None:
+        """Say to all who listen that the answer to this message, by its id, is in the store. As `ring`, never fails."""
 
     async def stop(self) -> None:
         """Stop listening and ringing. Safe to call twice."""
@@ -214,6 +228,10 @@ ApplyMaps = Callable[[Any, tuple[MapRule, ...], Tables, int], MapsApplied]
 
 Check = Callable[[bytes], Awaitable[Sequence[Finding]]]
 """Compares a message with the standard's tables, in a process of its own and within a time limit; it only reports."""
+
+
+CheckOutput = Callable[[bytes, DestinationSpec], Awaitable[None]]
+"""Lets the output for a destination pass before it is claimed, or raises `Held` with what is wrong."""
 
 
 class NewIds(Protocol):
@@ -363,3 +381,4 @@ class Ports:
     check: Check  # of a message against the standard's tables, where a channel asks for it
     room: bool = True  # False while the disk is nearly full
     convert: Convert | None = None  # None: messages are converted in this process
+    check_output: CheckOutput | None = None  # of what a destination with `validate` is sent

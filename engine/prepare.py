@@ -39,7 +39,16 @@ async def prepare(delivery: Delivery, running: Running, spec: DestinationSpec, p
         converted = await ports.convert(raw, running, spec, received_at)
     if channel.source.validate == "hl7apy" and not delivery.tries:
         converted = replace(converted, findings=(*converted.findings, *await _checked(raw, delivery, running, ports)))
+    if spec.validate != "off":
+        await _let_pass(converted.payload, spec, ports)
     return _attempt(delivery, converted, channel.revision, ports)
+
+
+async def _let_pass(payload: bytes, spec: DestinationSpec, ports: Ports) -> None:
+    """Hold what a destination must not be sent, and what nobody can check although its channel wants it checked."""
+    if ports.check_output is None:
+        raise Held("outputs are not checked here", code="output_unchecked")
+    await ports.check_output(payload, spec)
 
 
 async def _checked(raw: bytes, delivery: Delivery, running: Running, ports: Ports) -> list[Finding]:

@@ -203,6 +203,20 @@ def conversion_knobs(dotted: str) -> tuple[Knob, ...]:
     return found
 
 
+CheckMaps = Callable[[Mapping[str, str]], Iterable[Configuration]]
+"""Judges a channel's own maps, texts by file name; each fault's `where` is NAME.csv:LINE."""
+
+
+def map_check(dotted: str) -> CheckMaps | None:
+    """What judges the maps for a converter: `check_maps` of the module that its name begins with, else None.
+
+    Raises:
+        Configuration: when the module cannot be imported.
+    """
+    found: CheckMaps | None = getattr(_module(dotted.partition(":")[0], dotted), "check_maps", None)
+    return found
+
+
 def _attribute(dotted: str) -> Any:
     module_name, colon, name = dotted.partition(":")
     if not colon or not all(part.isidentifier() for part in (*module_name.split("."), name)):

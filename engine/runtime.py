@@ -22,6 +22,7 @@ from engine.control import SOCKET, ControlServer
 from engine.conversions.pool import Conversions
 from engine.errors import Configuration
 from engine.following import Following
+from engine.formats.fhir.checking import OutputChecks
 from engine.formats.hl7v2.conformance import Conformance
 from engine.live import Live
 from engine.model import show_id
@@ -32,7 +33,8 @@ from engine.reloading import Reloading
 from engine.settings import Settings
 from engine.status import report
 from engine.store import standing
-from engine.store.opening import open_any
+from engine.store.committing import CommittingStore
+from engine.store.opening import is_shared, open_any, open_when_there
 from engine.store.sqlite import lock_folder
 from engine.store.standing import State
 from engine.sweeper import Sweeper
@@ -41,6 +43,8 @@ from engine.worker import Worker
 
 COLLECT_AFTER = 20_000
 """New objects after which the collector looks for cycles among them."""
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""What ends the process: gracefully, the second time at once."""
 
 
 class Runtime:
@@ -59,6 +63,11 @@ class Runtime:
         return self.reloading.site
 
     @property
+    def is_ending(self) -> bool:
+        """True once somebody told the process to end."""
+        return self._stopping.is_set()
+
+    @property
     def channels(self) -> dict[str, Any]:
         """The running channels by name."""
         return self.live.channels
@@ -67,17 +76,19 @@ class Runtime:
         """Open the store, recover, start every sound channel, the control socket and the HTTP side.
 
         Raises:
-            UnsafeStore, Configuration: with what to do next.
+            UnsafeStore, Configuration, StoreUnavailable: with what to do next.
         """
         settings = self.settings
         self._lock = lock_folder(settings.data)
-        self.store = await open_any(settings.data, settings.store, settings.key, settings.role)
+        self.store = await self._open_store()
         if self.store.shared:
             share_ports()
         await self._compose()
         await recover(self.store)
         if settings.role in ("all", "worker"):
             await self.broker.start(self._heard)
+        if self.store.shared and settings.role in ("all", "ingress"):
+            await self.broker.hear_answers(self.applications.told)
         self.live.states.update(await self.store.read(standing.channel_states))
         await self.reload()
         if self.site.faults and not self.live.channels:
@@ -92,6 +103,20 @@ class Runtime:
         self.ready = True
         observe.event("started", version=__version__, count=len(self.live.channels))
 
+    async def _open_store(self) -> CommittingStore:
+        """Open the store; while PostgreSQL is not there, wait for it or for the end of this process."""
+        chosen = self.settings.data, self.settings.store, self.settings.key, self.settings.role
+        if not is_shared(self.settings.store):
+            return await open_any(*chosen)
+        loop = asyncio.get_running_loop()
+        for number in ENDING:
+            loop.add_signal_handler(number, self._end)
+        try:
+            return await open_when_there(*chosen, self._stopping)
+        finally:
+            for number in ENDING:
+                loop.remove_signal_handler(number)
+
     async def _compose(self) -> None:
         """Hand every part what it needs, once."""
         settings = self.settings
@@ -102,10 +127,12 @@ class Runtime:
             raise Configuration("starting: no mapping tables are installed", advice="Reinstall the package interlock.")
         self.directory = SiteDirectory(agreed)
         self.conformance = Conformance()
-        self.applications = Applications(self.store)
+        self.output_checks = OutputChecks(settings.fhir_definitions)
+        self.applications = Applications(self.store, is_told=self.settings.broker not in ("", "local"))
         self.ports = Ports(
             self.store, self.directory, tables, apply_maps, _NoLanes(), self.applications, self.conformance.check
         )
+        self.ports.check_output = self.output_checks.check
         self.broker = open_broker(settings.broker)
         self.worker = Worker(self.ports, self.broker, settings.memory_budget)
         self.worker.on_settled = self.applications.settled
@@ -151,7 +178,7 @@ class Runtime:
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reloads; a second SIGTERM ends at once."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, self._reload_soon)
         await self._stopping.wait()
@@ -191,6 +218,7 @@ class Runtime:
         yield "live", self.reloading.stop_live
         yield "conversions", self.conversions.stop
         yield "conformance", self.conformance.close
+        yield "output checks", self.output_checks.close
         if hasattr(self, "http"):
             yield "http", self.http.stop
 

@@ -117,6 +117,9 @@ class Settings:
     tables: tuple[Path, ...] = _setting(
         "", _paths, "More folders of mapping tables; a table there replaces the shipped one of its name."
     )
+    fhir_definitions: tuple[Path, ...] = _setting(
+        "", _paths, 'Folders of FHIR R4 packages (definitions and profiles), for `validate = "profile"`.'
+    )
     http_token_file: Path = _setting(
         "", _path, "File with the hash of the API's token; empty is one in the data folder."
     )

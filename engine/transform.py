@@ -29,7 +29,9 @@ def transform(
     if convert is None:
         return Converted(parsed.write(), CONTENT_TYPES[running.format.kind], findings, revisions)
     sender = channel.owner if channel.owner != "site" else channel.name
-    context = Conversion(channel.name, spec.name, channel.source.timezone, sender, received_at, spec.conversion)
+    context = Conversion(
+        channel.name, spec.name, channel.source.timezone, sender, received_at, spec.conversion, channel.own_maps
+    )
     converted = convert(parsed, tables, context)
     if not findings and not revisions:
         return converted

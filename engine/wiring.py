@@ -92,7 +92,8 @@ class Channel:
     environment: Literal["production", "test"] = "production"
     duplicates_within: int = 30 * DAY
     maps: tuple[MapRule, ...] = ()
-    revision: str = ""  # hash of channel.toml and of the site code it names
+    own_maps: Mapping[str, str] = field(default_factory=dict)  # by file name the text of maps/*.csv beside the file
+    revision: str = ""  # hash of channel.toml, of its own maps and of the site code it names
     folder: Path = Path()
     text: str = ""  # channel.toml as read, kept with the revision
 

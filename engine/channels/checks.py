@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
@@ -21,11 +22,22 @@ from engine.channels.parts import check_convert, check_destination, check_format
 from engine.channels.toml_lines import KeyPath
 from engine.connectors.secret import read_secret
 from engine.errors import Configuration
+from engine.formats.fhir.checking import INSTALL
+from engine.registry import scheme_of
 from engine.wiring import Channel, DestinationSpec
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FIELD = re.compile(r"([A-Z][A-Z0-9]{2})-([1-9][0-9]?)")
-_TYPE = re.compile(r"\*|[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?")
+
+#: How `accept` writes the types of each format, and what it may be checked by.
+_TYPES = {
+    "hl7v2": (re.compile(r"\*|[A-Z][A-Z0-9]{2}(\^[A-Z][A-Z0-9]{2})?"), '"ORU^R01", "ORU" or "*"'),
+    "fhir": (
+        re.compile(r"\*|[A-Z][A-Za-z]+|Bundle/[a-z-]+(/[A-Z][A-Za-z]+)?"),
+        '"Observation", "Bundle/transaction", "Bundle/transaction/DiagnosticReport" or "*"',
+    ),
+}
+_VALIDATED = {"hl7v2": ("", "hl7apy"), "fhir": ("", "shape", "off")}
 
 #: Types whose components 1 to 3 are a code and 4 to 6 its alternate; OBX-5 says its own type in OBX-2.
 _CODED = frozenset({"CE", "CF", "CNE", "CWE", "varies"})
@@ -94,14 +106,16 @@ def _check_source(channel: Channel, faults: Faults) -> None:
     if source.timezone and source.timezone not in _zones():
         nearest = did_you_mean(source.timezone, _zones()) or 'for example "America/Chicago"'
         faults.error(("source", "timezone"), f'unknown timezone "{source.timezone}"', nearest)
-    if source.format == "hl7v2":
+    if source.format in _TYPES:
+        pattern, example = _TYPES[source.format]
         for at, name in enumerate(source.accept):
-            if not _TYPE.fullmatch(name):
-                faults.error(
-                    ("source", "accept", at), f'"{name}" is no message type', 'for example "ORU^R01", "ORU" or "*"'
-                )
-    elif source.validate:
-        faults.error(("source", "validate"), f'"{source.validate}" checks hl7v2 only', "leave validate out")
+            if not pattern.fullmatch(name):
+                faults.error(("source", "accept", at), f'"{name}" is no message type', f"for example {example}")
+    if source.validate not in _VALIDATED.get(source.format, ("",)):
+        text = f'"{source.validate}" does not check {source.format}'
+        faults.error(("source", "validate"), text, "leave validate out")
+    if scheme_of(source.listen).startswith("fhir+") and source.format != "fhir":
+        faults.error(("source", "format"), f"a fhir source does not take {source.format}", 'write format = "fhir"')
 
 
 @cache
@@ -173,6 +187,7 @@ def _check_destination(channel: Channel, spec: DestinationSpec, path: KeyPath, f
     check_convert(spec, path, faults)
     check_when(spec.when, channel.source.format, (*path, "when"), faults)
     _check_retry(spec, (*path, "retry"), faults)
+    _check_validate(spec, (*path, "validate"), faults, known)
     _check_secrets(spec, path, faults, known)
 
 
@@ -181,6 +196,18 @@ def _check_retry(spec: DestinationSpec, path: KeyPath, faults: Faults) -> None:
         faults.error((*path, "first"), "the first wait is longer than the cap", "raise cap or lower first")
     if spec.retry.cap > spec.retry.give_up:
         faults.error((*path, "cap"), "the longest wait is longer than give_up", "raise give_up or lower cap")
+
+
+def _check_validate(spec: DestinationSpec, path: KeyPath, faults: Faults, known: Known) -> None:
+    """What checks the output must be installed here, and for profiles the site must name its definitions."""
+    needed = {"off": (), "shape": ("fhirkit",), "profile": ("fhirkit", "pyfhircheck")}[spec.validate]
+    missing = [package for package in needed if find_spec(package) is None]
+    if missing:
+        faults.error(path, f"this needs {' and '.join(missing)}", INSTALL)
+    elif spec.validate == "profile" and not known.environ.get("INTERLOCK_FHIR_DEFINITIONS"):
+        faults.warning(
+            path, "no FHIR definitions are set here", "set INTERLOCK_FHIR_DEFINITIONS where the engine starts"
+        )
 
 
 def _check_secrets(spec: DestinationSpec, path: KeyPath, faults: Faults, known: Known) -> None:

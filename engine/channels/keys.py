@@ -104,10 +104,18 @@ SOURCE = (
     Key(
         "validate",
         "choice",
-        "A conformance check before the message is taken.",
+        "How messages are checked: hl7v2 by `hl7apy`, which only reports; fhir by its `shape`, or not at all (`off`).",
         '"hl7apy"',
-        '""',
-        choices=("", "hl7apy"),
+        "nothing for hl7v2, shape for fhir",
+        choices=("", "hl7apy", "shape", "off"),
+    ),
+    Key(
+        "fhir_version",
+        "choice",
+        "Which FHIR the messages of format fhir are.",
+        '"R5"',
+        '"R4"',
+        choices=("R4", "R5", "STU3"),
     ),
     Key("options", "options", "The connector's own knobs.", '{ idle_timeout = "10m" }', "{}"),
 )
@@ -228,6 +236,14 @@ DESTINATION = (
         "Reference to the credential, `env:NAME` or `file:PATH`; never the credential.",
         '"env:LEE_EHR_TOKEN"',
         '""',
+    ),
+    Key(
+        "validate",
+        "choice",
+        "How FHIR R4 output is checked before it is sent; what fails is held. `shape` and `profile` need an extra.",
+        '"shape"',
+        '"off"',
+        choices=("off", "shape", "profile"),
     ),
     Key("options", "options", "The connector's own knobs.", '{ tls_ca = "/etc/interlock/ca.pem" }', "{}"),
 )

@@ -18,6 +18,7 @@ from engine.channels.checks import Known, check
 from engine.channels.faults import Fault, Faults, errors
 from engine.channels.keys import CHANNEL, DESTINATION, DUPLICATES, MAP, PATIENT, RETRY, SOURCE
 from engine.channels.listeners import conflicts
+from engine.channels.own_maps import check_own_maps, read_own_maps, text_of
 from engine.channels.toml_lines import KeyPath, Lines
 from engine.channels.values import read_table
 from engine.wiring import Channel, DestinationSpec, MapRule, Retry, SourceSpec
@@ -66,8 +67,9 @@ def inspect_channel(folder: Path, known: Known) -> tuple[Channel | None, list[Fa
     except tomllib.TOMLDecodeError as error:
         return None, [_syntax(file, text, error)]
     faults = Faults(str(file), Lines(text))
-    channel = _channel(document, folder, faults)
+    channel = replace(_channel(document, folder, faults), own_maps=read_own_maps(folder, faults))
     check(channel, faults, known)
+    check_own_maps(channel, faults)
     if errors(faults.found):
         return None, sorted(faults.found)
     return replace(channel, text=text, revision=_revision(channel, text)), sorted(faults.found)
@@ -120,8 +122,8 @@ def _syntax(file: Path, text: str, error: tomllib.TOMLDecodeError) -> Fault:
 
 
 def _revision(channel: Channel, text: str) -> str:
-    """Twelve digits that name this wiring: of channel.toml and of the code that it names."""
-    total = hashlib.sha256(text.encode())
+    """Twelve digits that name this wiring: of channel.toml, of its own maps and of the code that it names."""
+    total = hashlib.sha256((text + text_of(channel.own_maps)).encode())
     for dotted in sorted(names_of(channel)):
         total.update(f"\0{dotted}\0{registry.code(dotted)}".encode())
     return total.hexdigest()[:12]

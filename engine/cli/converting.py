@@ -33,6 +33,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "interlock convert result.hl7 --to fhir",
             "interlock convert results/ --to fhir --out bundles/ --report report.jsonl",
+            "interlock convert bundle.json --to hl7v2",
         )
     )(convert)
 
@@ -41,8 +42,8 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="FILE|DIR", help="A message, a batch of them, or a folder.")],
     to: Annotated[str, typer.Option("--to", metavar="|".join(TARGETS), help="What to make of it.")],
     from_format: Annotated[
-        str, typer.Option("--from", metavar="FORMAT", help="What it is. [default: hl7v2]")
-    ] = "hl7v2",
+        str, typer.Option("--from", metavar="FORMAT", help="What it is. [default: by its content]")
+    ] = "",
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write each result to a file there.")] = None,
     report: Annotated[
         Path | None, typer.Option("--report", metavar="FILE.jsonl", help="Write a line of JSON about each message.")
@@ -62,7 +63,7 @@ def convert(
     _check(source, to, from_format, out)
     module = _conversions()
     tables, context = _tables(), _context(timezone, sender)
-    files = module.message_files(source) if source.is_dir() else [source]
+    files = module.message_files(source, to) if source.is_dir() else [source]
     lines: list[dict[str, Any]] = []
     with ExitStack() as stack:
         sink = stack.enter_context(report.open("w", encoding="utf-8")) if report else None
@@ -77,11 +78,11 @@ def convert(
 def _check(source: Path, to: str, from_format: str, out: Path | None) -> None:
     if to not in TARGETS:
         raise wrong_use(f"reading --to: it is none of {', '.join(TARGETS)}")
-    if from_format not in SOURCES:
+    if from_format and from_format not in SOURCES:
         raise wrong_use(f"reading --from: it is none of {', '.join(SOURCES)}")
-    if to in LATER or from_format != "hl7v2":
+    if to in LATER or from_format not in ("", "hl7v2", "fhir"):
         what = f"converting to {to}" if to in LATER else f"converting from {from_format}"
-        raise comes_later(what, "This version converts HL7 v2 to fhir and to hl7v2.")
+        raise comes_later(what, "This version converts HL7 v2 to fhir and to hl7v2, and FHIR to hl7v2.")
     if not source.exists():
         raise wrong_use(f"reading {source}: there is no such file or folder")
     if source.is_dir() and out is None:

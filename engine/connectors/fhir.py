@@ -1,4 +1,4 @@
-"""FHIR servers as destinations, and the `http` source in FHIR's words.
+"""FHIR servers as destinations; their source is in fhir_source.py.
 
 A Bundle counts as taken only when the server's own Bundle says so of every entry. What went wrong is told by the codes
 of the issue (FHIR's closed list), never by its diagnostics, which may hold a patient's data.
@@ -11,27 +11,30 @@ from typing import Any
 
 import orjson
 
-from engine.connectors.http_caller import KNOBS as DESTINATION_KNOBS
-from engine.connectors.http_caller import Caller, is_html
+from engine.connectors.fhir_late import is_late, may_be_late, unfinished
+from engine.connectors.fhir_outcomes import incomplete, issue_of, refuse_for, refused_message, with_issue
+from engine.connectors.fhir_source import SOURCE_KNOBS, source
+from engine.connectors.http_caller import KNOBS, Caller, is_html
 from engine.connectors.http_link import Reply
-from engine.connectors.http_source import SOURCE_KNOBS, source
 from engine.errors import Weight
+from engine.knobs import Knob, read_options
 from engine.model import Outcome
 from engine.ports import Destination, Sending
 from engine.wiring import DestinationSpec
 
 __all__ = ["DESTINATION_KNOBS", "SOURCE_KNOBS", "FhirDestination", "destination", "source"]
 
+DESTINATION_KNOBS = (
+    *KNOBS,
+    Knob(
+        "late",
+        "choice",
+        "skip",
+        "a preliminary report older than the final one that the server has: not written over it, or written",
+        ("skip", "write"),
+    ),
+)
 JSON = "application/fhir+json"
-#: http://hl7.org/fhir/ValueSet/issue-type, R4 and R5: nothing else of an issue leaves for an outcome.
-_ISSUES = frozenset({
-    "invalid", "structure", "required", "value", "invariant", "security", "login", "unknown", "expired",
-    "forbidden", "suppressed", "processing", "not-supported", "duplicate", "multiple-matches", "not-found",
-    "deleted", "too-long", "code-invalid", "extension", "too-costly", "business-rule", "conflict",
-    "limited-filter", "transient", "lock-error", "no-store", "exception", "timeout", "incomplete",
-    "throttled", "informational", "success",
-})  # fmt: skip
-_TRANSIENT_ISSUES = frozenset({"transient", "lock-error", "no-store", "exception", "timeout", "throttled"})
 _ABSENT = Outcome("absent", Weight.TRANSIENT, detail="the server does not have all of it; send it again")
 #: How a server answers a Bundle (FHIR R4, http.html#transaction-response).
 _ANSWERS = frozenset({"transaction-response", "batch-response"})
@@ -50,12 +53,18 @@ class FhirDestination:
     """POSTs transactions and batches to the base, PUTs resources that have an id, POSTs those that have none."""
 
     def __init__(self, channel: str, spec: DestinationSpec) -> None:
-        self._caller = Caller(channel, spec, JSON)
+        options = dict(spec.options)
+        late = read_options({"late": options.pop("late", "skip")}, DESTINATION_KNOBS, f"{channel}, {spec.name}")
+        self._skips_late = late["late"] == "skip"
+        self._caller = Caller(channel, replace(spec, options=options), JSON)
         self._base, _, query = self._caller.target.path.rstrip("/").partition("?")
         self._query = f"?{query}" if query else ""
 
     async def deliver(self, payload: bytes, sending: Sending) -> Outcome:
         """One request; every entry of a Bundle's answer is judged."""
+        if self._skips_late and may_be_late(payload) and await self._is_late(payload, sending):
+            detail = "nothing was written: the server has the final report, issued after this preliminary one"
+            return Outcome("superseded", level="application", detail=detail)
         if kind := _plain_kind(payload):
             reply = await self._caller.post(payload, sending, JSON)
         else:
@@ -100,6 +109,17 @@ class FhirDestination:
         """Close every connection; what is outstanding is in doubt."""
         self._caller.close()
 
+    async def _is_late(self, payload: bytes, sending: Sending) -> bool:
+        """True when the server has something newer and final of each report; what it does not show is not late."""
+        deciding = [one for one in unfinished(read_object(payload) or {}) if _place(one)]
+        for sent in deciding:
+            path = self._url(f"/{sent['resourceType']}/{sent['id']}")
+            reply = await self._caller.call("GET", path, "", b"", sending)
+            kept = read_object(reply.body) if isinstance(reply, Reply) and reply.status == 200 else None
+            if kept is None or not is_late(sent, kept):
+                return False
+        return bool(deciding)
+
     def _url(self, place: str) -> str:
         return (self._base + place or "/") + self._query
 
@@ -110,14 +130,16 @@ class FhirDestination:
             return outcome
         body = read_object(reply.body or b"{}")
         if not outcome.taken:
-            return _with_issue(outcome, body or {})
+            return with_issue(outcome, body or {})
         if body is None:
             detail = "a positive status, but the body is not a JSON object"
             return Outcome("answer_unreadable", Weight.AMBIGUOUS, answer=reply.body, detail=detail)
-        if body.get("resourceType") == "OperationOutcome" and (issue := _issue(body)):
-            return _refuse_for(issue, outcome)
+        if body.get("resourceType") == "OperationOutcome" and (issue := issue_of(body)):
+            return refuse_for(issue, outcome)
         if kind:
             return self._judge_bundle(payload, kind, body, outcome, reply.status)
+        if failed := refused_message(body, outcome):
+            return failed
         return outcome if body else replace(outcome, level="commit")
 
     def _judge_bundle(self, payload: bytes, kind: str, body: dict[str, Any], outcome: Outcome, status: int) -> Outcome:
@@ -129,10 +151,10 @@ class FhirDestination:
         entries = body.get("entry", []) if given in _ANSWERS else None
         if not isinstance(entries, list):
             promised = status == 202 or self._caller.declares(status)
-            return replace(outcome, level="commit") if promised else _incomplete(outcome)
+            return replace(outcome, level="commit") if promised else incomplete(outcome)
         judged = self._judge_entries(outcome, entries)
         if judged.taken and (given != f"{kind}-response" or len(entries) != _sent(payload, entries)):
-            return _incomplete(outcome)
+            return incomplete(outcome)
         return judged
 
     def _judge_entries(self, outcome: Outcome, entries: list[Any]) -> Outcome:
@@ -157,7 +179,7 @@ class FhirDestination:
         if weight is None:
             return None
         refusal = Outcome(f"HTTP {text}", weight, answer=answer, detail=f"entry {number} of the Bundle was refused")
-        return _with_issue(refusal, response.get("outcome"))
+        return with_issue(refusal, response.get("outcome"))
 
 
 def _plain_kind(payload: bytes) -> str:
@@ -244,33 +266,3 @@ def _is_id(value: Any) -> bool:
     if not isinstance(value, str) or not 1 <= len(value) <= 64 or value in {".", ".."}:
         return False
     return value.isascii() and value.replace("-", "").replace(".", "a").isalnum()
-
-
-def _issue(resource: Any) -> str:
-    """The code of the first issue that is an error, where FHIR knows that code."""
-    if not isinstance(resource, dict) or not isinstance(resource.get("issue"), list):
-        return ""
-    for issue in resource["issue"]:
-        if isinstance(issue, dict) and issue.get("severity") in {"error", "fatal"}:
-            return str(issue.get("code")) if issue.get("code") in _ISSUES else "unknown-issue"
-    return ""
-
-
-def _with_issue(refusal: Outcome, resource: Any) -> Outcome:
-    """The same refusal, with the issue's code behind its own."""
-    if not (issue := _issue(resource)):
-        return refusal
-    return replace(refusal, code=f"{refusal.code} {issue}")
-
-
-def _refuse_for(issue: str, outcome: Outcome) -> Outcome:
-    """A positive status with an OperationOutcome that says error is not taken."""
-    weight = Weight.TRANSIENT if issue in _TRANSIENT_ISSUES else Weight.PERMANENT
-    detail = "a positive status with an OperationOutcome of severity error"
-    return Outcome(f"{outcome.code} {issue}", weight, answer=outcome.answer, detail=detail)
-
-
-def _incomplete(outcome: Outcome) -> Outcome:
-    """A positive status and nothing that proves it of every entry."""
-    detail = "a positive status, but the answer does not name every entry that was sent"
-    return Outcome("answer_incomplete", Weight.AMBIGUOUS, answer=outcome.answer, detail=detail)

@@ -1,4 +1,4 @@
-"""The path's answer in the words of HTTP: a status and a body, as JSON, as a FHIR OperationOutcome, or as HL7 v2.
+"""The path's answer in the words of HTTP: a status and a body, as JSON or as HL7 v2.
 
 2xx means that the sender may forget the message, and nothing else has class 2xx.
 """
@@ -15,23 +15,8 @@ from engine.errors import Reply
 from engine.model import Answer, Verdict, show_id
 
 HL7_TYPES = frozenset({"application/hl7-v2", "x-application/hl7-v2+er7", "application/hl7-v2+er7"})
-FHIR_JSON = "application/fhir+json"
-_RETRY_AFTER = ("Retry-After: 5",)
+RETRY_AFTER = ("Retry-After: 5",)
 _STATUSES: Mapping[str, int] = {"too_large": 413, "wrong_environment": 403, "refused": 403}
-#: Codes of FHIR's issue-type value set for statuses of ours.
-_ISSUES: Mapping[int, str] = {
-    400: "structure",
-    401: "login",
-    403: "forbidden",
-    404: "not-found",
-    405: "not-supported",
-    408: "timeout",
-    413: "too-long",
-    415: "not-supported",
-    422: "business-rule",
-    431: "too-long",
-    503: "transient",
-}
 _TEXTS: Mapping[str, str] = {
     "unauthorized": "Send `Authorization: Bearer` with one of the channel's tokens.",
     "not_here": "This listener takes messages at the path of its channel only.",
@@ -53,31 +38,32 @@ def status_of(verdict: Verdict) -> int:
     return 400 if verdict.reply is Reply.ERROR else _STATUSES.get(verdict.code, 422)
 
 
-def respond(answer: Answer, request: Request, *, fhir: bool) -> Response:
-    """The answer in the words of the request: HL7 v2 in, HL7 v2 out; FHIR in FHIR mode; JSON otherwise."""
+def respond(answer: Answer, request: Request) -> Response:
+    """The answer in the words of the request: HL7 v2 in, HL7 v2 out; JSON otherwise."""
     verdict = answer.verdict
     status = status_of(verdict)
-    headers = _RETRY_AFTER if status == 503 else ()
+    headers = RETRY_AFTER if status == 503 else ()
     if answer.payload is not None and request.content_type in HL7_TYPES:
         return Response(200 if status == 202 else status, answer.payload, request.content_type, headers)
-    if fhir:
-        return Response(status, _fhir_body(answer, status), FHIR_JSON, headers)
     return Response(status, orjson.dumps(_json(verdict)), "application/json", headers)
 
 
-def refusal(status: int, code: str, *, fhir: bool) -> Response:
+def refusal(status: int, code: str) -> Response:
     """What the listener itself refuses, before the path has seen anything."""
-    text = _TEXTS.get(code, "The request cannot be read as HTTP/1.1.")
-    headers = {401: ("WWW-Authenticate: Bearer",), 405: ("Allow: POST",), 503: _RETRY_AFTER}.get(status, ())
-    if fhir:
-        return Response(status, outcome("error", _ISSUES[status], text), FHIR_JSON, headers)
-    return Response(status, orjson.dumps({"error": code, "text": text}), "application/json", headers)
+    body = orjson.dumps({"error": code, "text": text_of(code)})
+    return Response(status, body, "application/json", headers_of(status))
 
 
-def outcome(severity: str, code: str, text: str) -> bytes:
-    """An OperationOutcome with one issue."""
-    issue = {"severity": severity, "code": code, "details": {"text": text}}
-    return orjson.dumps({"resourceType": "OperationOutcome", "issue": [issue]})
+def text_of(code: str) -> str:
+    """What a sender is told to do about a refusal of the listener's own."""
+    return _TEXTS.get(code, "The request cannot be read as HTTP/1.1.")
+
+
+def headers_of(status: int, allowed: str = "POST") -> tuple[str, ...]:
+    """The header lines that belong to a refusal's status."""
+    if status == 405:
+        return (f"Allow: {allowed}",)
+    return {401: ("WWW-Authenticate: Bearer",), 503: RETRY_AFTER}.get(status, ())
 
 
 def _json(verdict: Verdict) -> dict[str, str | None]:
@@ -87,14 +73,3 @@ def _json(verdict: Verdict) -> dict[str, str | None]:
     advice = advice_for(verdict.code)
     given = {"error": verdict.code, "text": verdict.text, "where": verdict.where, "advice": advice, "message": message}
     return {name: value for name, value in given.items() if value}
-
-
-def _fhir_body(answer: Answer, status: int) -> bytes:
-    """The format's own FHIR answer where it made one, else an OperationOutcome."""
-    if answer.payload is not None and answer.payload.lstrip()[:1] == b"{":
-        return answer.payload
-    verdict = answer.verdict
-    if verdict.reply is Reply.ACCEPT:
-        return outcome("information", "informational", f"accepted as message {show_id(verdict.message)}")
-    parts = (verdict.code, verdict.text, verdict.where, advice_for(verdict.code))
-    return outcome("error", _ISSUES[status], ": ".join(part for part in parts if part))

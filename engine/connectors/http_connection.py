@@ -22,12 +22,14 @@ LINGER_SECONDS = 1.0
 _USER_TIMEOUT_SECONDS = 30.0
 _LINGER_BYTES = 1 << 20
 _KEPT_HEADERS = frozenset({
-    b"authorization", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin",
+    b"authorization", b"content-type", b"content-length", b"content-encoding", b"expect", b"origin", b"host",
+    b"accept", b"prefer", b"if-none-exist", b"if-match",
 })  # fmt: skip
 _REASONS = {
-    200: "OK", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
-    405: "Method Not Allowed", 408: "Request Timeout", 413: "Content Too Large", 415: "Unsupported Media Type",
-    422: "Unprocessable Content", 431: "Request Header Fields Too Large", 503: "Service Unavailable",
+    200: "OK", 201: "Created", 202: "Accepted", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
+    404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable", 408: "Request Timeout", 409: "Conflict",
+    413: "Content Too Large", 415: "Unsupported Media Type", 422: "Unprocessable Content",
+    431: "Request Header Fields Too Large", 503: "Service Unavailable",
 }  # fmt: skip
 
 
@@ -40,6 +42,7 @@ class Request:
     headers: dict[bytes, bytes] = field(default_factory=dict)
     body: bytes = b""
     peer: str = ""
+    query: str = ""
 
     @property
     def content_type(self) -> str:
@@ -187,7 +190,7 @@ class Connection(asyncio.Protocol):
         self._size = 0
         request = self._request
         request.method = self._parser.get_method().decode("latin-1")
-        request.path = request.path.partition("?")[0]
+        request.path, _, request.query = request.path.partition("?")
         if self._refused:
             return
         if refusal := self._server.gate(request):

@@ -1,4 +1,4 @@
-"""The listener of a channel for http(s):// and fhir+http(s)://: POST a message, get the path's answer.
+"""The listener of a channel for http(s)://: POST a message, get the path's answer.
 
 Nobody is heard without a token or a client certificate; a channel that asks for neither listens on loopback only. Who
 may speak is decided from the head of a request, before a byte of its body is read.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ssl
+from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,19 +44,20 @@ _FORMS = ("multipart/", "application/x-www-form-urlencoded")
 
 
 def source(channel: str, spec: SourceSpec) -> Source:
-    """The source of http(s)://host:port/path, in FHIR's words under fhir+http(s)://. Raises `Configuration`."""
+    """The source of http(s)://host:port/path. Raises `Configuration`."""
     return HttpSource(channel, spec)
 
 
 class HttpSource:
-    """One listener; it owns its socket and its connections."""
+    """One listener; it owns its socket and its connections. What is heard where is for a class below it to say."""
+
+    schemes = frozenset({"http", "https"})
 
     def __init__(self, channel: str, spec: SourceSpec, clock: Clock | None = None) -> None:
         self._channel = channel
         self._clock = clock or SystemClock()
         self._where = f"{channel}, source"
-        self._scheme, self._host, self._port, self._path = _read(spec.listen, self._where)
-        self._fhir = self._scheme.startswith("fhir+")
+        self._scheme, self._host, self._port, self._path = _read(spec.listen, self.schemes, self._where)
         knobs = read_options(spec.options, SOURCE_KNOBS, self._where)
         self._tls = server_context(knobs, self._where) if self._scheme.endswith("https") else None
         self._tokens = Secret(knobs["token"], _digests) if knobs["token"] else None
@@ -104,7 +106,11 @@ class HttpSource:
             return self._refuse(401, "unauthorized")
         if not self._guarded and b"origin" in request.headers:
             return self._refuse(403, "cross_site")  # a web page of this machine's user
-        if not self._is_here(request.path):
+        return self._judge(request)
+
+    def _judge(self, request: Request) -> Response | None:
+        """What is asked, from the head alone: None lets the body in."""
+        if self._below(request.path) != "":
             return self._refuse(404, "not_here")
         if request.method != "POST":
             return self._refuse(405, "method_not_allowed")
@@ -112,35 +118,40 @@ class HttpSource:
             return self._refuse(415, "unsupported_type")
         return None
 
-    def _is_here(self, path: str) -> bool:
-        """The channel's path; in FHIR mode also a resource type below it."""
+    def _below(self, path: str) -> str | None:
+        """The path below the channel's own, without slashes around it; None for one that is elsewhere."""
         base = self._path.rstrip("/")
-        kind = path.removeprefix(base).strip("/")
         if not path.startswith(base) or path[len(base) :][:1] not in {"", "/"}:
-            return False
-        return not kind or (self._fhir and kind.isascii() and kind.isalpha())
+            return None
+        return path.removeprefix(base).strip("/")
 
     async def _handle(self, request: Request) -> Response:
-        arrival = Arrival(self._channel, self._clock.now(), request.peer)
+        return respond(await self._take(request.body, request.peer), request)
+
+    async def _take(self, raw: bytes, peer: str) -> Answer:
+        """The path's answer to a message; something unforeseen in it is an answer, too."""
+        arrival = Arrival(self._channel, self._clock.now(), peer)
         try:
-            answer = await self._accept(request.body, arrival)
+            return await self._accept(raw, arrival)
         except Exception as error:
-            answer = Answer(accept_failed(self._channel, error, arrival.at))
-        return respond(answer, request, fhir=self._fhir)
+            return Answer(accept_failed(self._channel, error, arrival.at))
 
     def _refuse(self, status: int, code: str) -> Response:
+        self._count(code)
+        return refusal(status, code)
+
+    def _count(self, code: str) -> None:
         observe.connector_events[self._channel, code] += 1
-        return refusal(status, code, fhir=self._fhir)
 
 
-def _read(url: str, where: str) -> tuple[str, str, int, str]:
+def _read(url: str, schemes: Collection[str], where: str) -> tuple[str, str, int, str]:
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         port = None
         parts = urlsplit("")
-    known = parts.scheme.removeprefix("fhir+") in {"http", "https"}
+    known = parts.scheme in schemes
     if not known or not parts.hostname or port is None or parts.query or parts.fragment or "@" in parts.netloc:
         raise Configuration("reading `listen`: it is not http(s)://host:port/path", where=where)
     return parts.scheme, parts.hostname, port, parts.path or "/"

@@ -18,6 +18,7 @@ import redis
 from engine.broker import open_broker
 from engine.broker.redis import MOST_QUEUED, RUNG_SECONDS
 from engine.errors import Configuration
+from engine.ports import Broker
 from tests.doorbells import BUSY_SECONDS, Ear, becomes, listening, ringing, rung, stopped
 from tests.servers import flush, redis_url
 
@@ -130,6 +131,58 @@ def test_a_broker_that_was_never_used_can_be_stopped(url: str) -> None:
     asyncio.run(main())
 
 
+# Answers.
+
+
+def test_an_answer_is_heard_by_its_id_on_the_loop(url: str) -> None:
+    async def main() -> None:
+        async with ringing(url) as broker:
+            ear = await hearing(broker)
+            broker.answered("0000000000abc")
+            broker.answered("0000000000abd")
+            await ear.hears("0000000000abc", "0000000000abd")
+
+    asyncio.run(main())
+
+
+def test_an_answer_is_no_ring_and_a_ring_no_answer(url: str) -> None:
+    async def main() -> None:
+        async with listening(url) as (broker, rings):
+            answers = await hearing(broker)
+            broker.answered("0000000000abc")
+            broker.ring("lab")
+            await rings.hears("lab")
+            await answers.hears("0000000000abc")
+            assert (rings.heard, answers.heard) == (["lab"], ["0000000000abc"])
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_nobody_listens_for_is_no_error_and_after_the_stop_none_is_heard(url: str) -> None:
+    async def main() -> None:
+        broker = open_broker(url)
+        broker.answered("0000000000abc")
+        ear = await hearing(broker)
+        await stopped(broker)
+        broker.answered("0000000000abd")
+        await ear.silence()
+        assert "0000000000abd" not in ear.heard
+
+    asyncio.run(main())
+
+
+async def hearing(broker: Broker) -> Ear:
+    """An ear for a broker's answers, which hears from now on."""
+    ear = Ear()
+    await broker.hear_answers(ear)
+    while not ear.heard:  # over Redis one begins to hear a moment later, and what was told before is lost
+        broker.answered("first")
+        await asyncio.sleep(0.01)
+    await ear.silence(0.2)
+    ear.heard.clear()
+    return ear
+
+
 # URLs.
 
 
@@ -165,6 +218,31 @@ def test_one_process_does_not_pay_for_redis() -> None:
 
 
 # Redis.
+
+
+def test_an_answer_is_heard_by_all_who_listen_for_answers(server: str) -> None:
+    async def main() -> None:
+        async with ringing(server) as teller, ringing(server) as one, ringing(server) as two:
+            ears = [await hearing(one), await hearing(two)]
+            for ear in ears:
+                ear.heard.clear()
+            teller.answered("0000000000abc")
+            for ear in ears:
+                await ear.hears("0000000000abc")
+
+    asyncio.run(main())
+
+
+def test_of_answers_nothing_stays_in_redis(server: str, client: redis.Redis) -> None:
+    async def main() -> None:
+        async with ringing(server) as teller, ringing(server) as broker:
+            ear = await hearing(broker)
+            for number in range(100):
+                teller.answered(f"{number:013}")
+            await ear.hears(*(f"{number:013}" for number in range(100)))
+            assert set(client.keys()) <= {"interlock:__heartbeats__"}
+
+    asyncio.run(main())
 
 
 def test_a_process_that_only_rings_is_heard_by_another(server: str) -> None:

@@ -86,19 +86,13 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("verdict", "status"), VERDICTS, ids=lambda value: getattr(value, "code", ""))
-@pytest.mark.parametrize("scheme", ["http", "fhir+http"])
-def test_every_refusal_says_what_to_do(verdict: Verdict, status: int, scheme: str) -> None:
-    seen, headers, body, _ = exchange(post(), answer=Answer(verdict), listen=f"{scheme}://127.0.0.1:0/in")
+def test_every_refusal_says_what_to_do(verdict: Verdict, status: int) -> None:
+    seen, headers, body, _ = exchange(post(), answer=Answer(verdict))
     assert seen == status
     assert ("Retry-After" in headers) is (status == 503)
     told = json.loads(body)
-    if scheme == "http":
-        assert told["error"] == verdict.code
-        assert told["advice"]
-    else:
-        assert told["resourceType"] == "OperationOutcome"
-        assert told["issue"][0]["severity"] == "error"
-        assert verdict.code in told["issue"][0]["details"]["text"]
+    assert told["error"] == verdict.code
+    assert told["advice"]
 
 
 def test_hl7_in_hl7_out() -> None:
@@ -108,15 +102,6 @@ def test_hl7_in_hl7_out() -> None:
     refused = Answer(Verdict(Reply.REJECT, "not_accepted"), b"MSH|AR")
     status, _, body, _ = exchange(post(b"MSH|", kind), answer=refused)
     assert (status, body) == (422, b"MSH|AR")
-
-
-def test_fhir_mode_takes_resource_types_below_its_base() -> None:
-    listen = "fhir+http://127.0.0.1:0/fhir"
-    status, _, body, _ = exchange(post(path="/fhir/Observation"), listen=listen)
-    assert status == 202
-    assert json.loads(body)["issue"][0]["severity"] == "information"
-    assert exchange(post(path="/fhir/Observation/1"), listen=listen)[0] == 404
-    assert exchange(post(path="/fhirs"), listen=listen)[0] == 404
 
 
 @pytest.mark.parametrize(

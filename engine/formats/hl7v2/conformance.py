@@ -14,7 +14,7 @@ import os
 import re
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -58,14 +58,24 @@ def check(raw: bytes) -> list[Finding]:
 
 
 class Conformance:
-    """Runs `check` in worker processes; one that overruns is killed and replaced, and the others go on."""
+    """Runs a check in worker processes; one that overruns is killed and replaced, and the others go on.
 
-    def __init__(self, workers: int = 1, limit_seconds: float = 10.0) -> None:
+    `run` is a function that a process can be given, `root` the place of findings about all of a message.
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        limit_seconds: float = 10.0,
+        run: Callable[[bytes], list[Finding]] = check,
+        root: str = "MSH",
+    ) -> None:
         self.limit_seconds = limit_seconds
+        self._root = root
         self._workers = workers
         self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
         for _ in range(workers):
-            self._idle.put_nowait(_Worker())
+            self._idle.put_nowait(_Worker(run))
 
     async def check(self, raw: bytes) -> list[Finding]:
         """The findings, or the one finding `overrun` or `broken` where the check could not end."""
@@ -74,10 +84,12 @@ class Conformance:
             return await asyncio.wait_for(worker.check(raw), self.limit_seconds)
         except TimeoutError:
             worker.kill()
-            return [Finding("overrun", "MSH", f"the check took longer than {self.limit_seconds:g} s and was ended")]
+            return [
+                Finding("overrun", self._root, f"the check took longer than {self.limit_seconds:g} s and was ended")
+            ]
         except BrokenProcessPool:
             worker.kill()
-            return [Finding("broken", "MSH", "the checking process ended by itself")]
+            return [Finding("broken", self._root, "the checking process ended by itself")]
         except asyncio.CancelledError:
             worker.kill()
             raise
@@ -93,17 +105,18 @@ class Conformance:
 class _Worker:
     """One process, started when it is first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Callable[[bytes], list[Finding]]) -> None:
+        self._run = run
         self._pool: ProcessPoolExecutor | None = None
         self._pid = 0
 
     async def check(self, raw: bytes) -> list[Finding]:
-        """`check`, in the process."""
+        """The check, in the process."""
         loop = asyncio.get_running_loop()
         if self._pool is None:
             self._pool = ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"))
             self._pid = await loop.run_in_executor(self._pool, os.getpid)
-        return await loop.run_in_executor(self._pool, check, raw)
+        return await loop.run_in_executor(self._pool, self._run, raw)
 
     def kill(self) -> None:
         """End the process at once, whatever it does."""

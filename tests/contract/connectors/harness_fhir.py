@@ -10,8 +10,8 @@ from hashlib import sha256
 from engine.connectors import fhir
 from engine.errors import Weight
 from engine.model import Outcome
-from engine.ports import Destination, Sending
-from engine.wiring import DestinationSpec
+from engine.ports import Destination, Sending, Source
+from engine.wiring import DestinationSpec, SourceSpec
 
 from . import harness_http
 from .http_peer import answer
@@ -114,6 +114,10 @@ class FhirSource(harness_http.HttpSource):
     name = "fhir"
     listen = "fhir+http://127.0.0.1:0/fhir"
     kind = KIND
+
+    async def make(self, max_size: int, grace: str) -> Source:
+        self.source = fhir.source("c", SourceSpec(self.listen, max_size=max_size, options={"grace": grace}))
+        return self.source
 
 
 class FhirDestination(harness_http.HttpDestination):
