@@ -22,13 +22,17 @@ Json = dict[str, Any]
 _SILENT = frozenset(
     {"resourceType", "id", "meta", "text", "contained", "reference", "type_", "userSelected", "assigner"}
 )
+_ABSENT = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 _NARRATIVE = frozenset({"status", "div"})
 
 
 class Writing:
     """The state of one conversion. `known` are the resources by every way to refer to them."""
 
-    __slots__ = ("_seen", "_taken", "bundle", "context", "findings", "known", "options", "resources", "tables", "used")
+    __slots__ = (
+        *("_covered", "_seen", "_taken", "bundle", "context", "findings", "known", "options", "resources", "tables"),
+        "used",
+    )
 
     def __init__(self, parsed: Json, tables: Tables, context: Conversion) -> None:
         self.tables = tables
@@ -39,7 +43,8 @@ class Writing:
         self.resources: list[Json] = []
         self.known: dict[str, Json] = {}
         self.used: dict[int, Json] = {}  # resources that the message is made of, by identity
-        self._taken: set[tuple[int, str]] = set()
+        self._taken: set[tuple[int, str]] = set()  # read: what is inside was read by itself
+        self._covered: set[tuple[int, str]] = set()  # with all that is inside
         self._seen: set[tuple[str, str]] = set()
         for url, resource in _resources(parsed):
             self._know(url, resource)
@@ -107,15 +112,10 @@ class Writing:
         self._taken.add((id(element), name))
         return value
 
-    def raw(self, element: Json, name: str) -> Any:
-        """An element as it is, taken."""
-        self._taken.add((id(element), name))
-        return element.get(name)
-
     def skip(self, element: Json, *names: str) -> None:
-        """Say that what these elements hold is said elsewhere in the message."""
+        """Say that all that these elements hold is said elsewhere in the message."""
         for name in names:
-            self._taken.add((id(element), name))
+            self._covered.add((id(element), name))
 
     def whole(self, text: str) -> str:
         """Text without half characters, which JSON can hold and no encoding can write."""
@@ -133,7 +133,7 @@ class Writing:
         found = []
         for extension in _dicts(element.get("extension")):
             if extension.get("url") == url:
-                self.skip(element, "extension")
+                self._taken.add((id(element), "extension"))
                 self.skip(extension, "url")
                 found.append(extension)
         return found
@@ -152,7 +152,7 @@ class Writing:
         return self.follow(reference, owner), reference
 
     def follow(self, reference: Json, owner: Json) -> Json:
-        """The resource that a reference leads to; {} and, where nothing else names it, a finding when it is not there."""
+        """The resource that a reference leads to; {} and a finding when it is not there."""
         url = reference.get("reference")
         self.skip(reference, "type")
         if not isinstance(url, str):
@@ -163,7 +163,7 @@ class Writing:
         if found is None and url.count("/") > 1:
             found = self.known.get("/".join(url.split("/")[-2:])) if not self.bundle else None
         if found is None:
-            self.find("reference_not_found", f"{owner.get('resourceType')}")
+            self.find("reference_not_found", kind_of(owner))
             return {}
         self.skip(reference, "display", "identifier")
         return self.use(found)
@@ -179,27 +179,46 @@ class Writing:
     def report_rest(self) -> None:
         """Report every element of the used resources that nobody took, and every resource that nobody used."""
         for resource in self.used.values():
-            for path in self._left(resource, str(resource.get("resourceType"))):
+            for path in self._left(resource, kind_of(resource)):
                 self.find("element_left_out", path)
         for resource in self.resources:
             if id(resource) not in self.used:
-                self.find("resource_left_out", str(resource.get("resourceType"))[:64])
+                self.find("resource_left_out", kind_of(resource))
 
     def _left(self, element: Json, path: str, depth: int = 0) -> Iterator[str]:
         for name, value in element.items():
             if name in _SILENT and (name != "text" or _is_narrative(value)):
                 continue
-            if value in (None, "", [], {}):
+            if value in (None, "", [], {}) or (id(element), name) in self._covered:
                 continue
             place = f"{path}.{_shown(name)}"
+            if name == "extension" and all(part.get("url") == _ABSENT for part in _dicts(value)):
+                continue
             if (id(element), name) not in self._taken:
                 yield place
+            elif name == "extension":
+                left = (part for part in _dicts(value) if (id(part), "url") not in self._covered)
+                yield from (place for part in left if part.get("url") != _ABSENT)
+                taken = [part for part in _dicts(value) if (id(part), "url") in self._covered]
+                for part in taken:
+                    yield from self._left(part, place, depth + 1)
             elif depth < _DEEPEST:
                 for part in _dicts(value):
                     yield from self._left(part, place, depth + 1)
 
 
 _DEEPEST = 16
+
+
+def word(element: Json, name: str) -> str:
+    """A text as it stands, to decide by and not to write; "" when it is none."""
+    value = element.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def kind_of(resource: Json) -> str:
+    """A resource's type as a finding may show it."""
+    return _shown(word(resource, "resourceType"))
 
 
 def _shown(name: str) -> str:
