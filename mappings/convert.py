@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mappings.fhir_hl7v2
 import mappings.hl7v2
 import mappings.hl7v2_fhir
 from engine.errors import InterlockError, Unreadable
+from engine.formats.fhir import Fhir
 from engine.formats.hl7v2 import Hl7v2, Message, read, split_batch
-from engine.model import Finding
+from engine.model import Converted, Finding
 from engine.ports import Conversion, Converter, Tables
 from engine.wiring import MapRule
+from mappings.hl7v2_fhir.coverage import coverage
 from mappings.rules import apply_maps
 
 SUFFIXES = frozenset({".hl7", ".txt", ".dat", ".msg", ".oru", ".adt", ".er7", ".v2", ""})
@@ -27,6 +30,12 @@ CONVERTERS: dict[str, Converter] = {
     "hl7v2": mappings.hl7v2.forward,
 }
 """What HL7 v2 can be converted to."""
+
+FROM_FHIR: dict[str, Converter] = {"hl7v2": mappings.fhir_hl7v2.message}
+"""What FHIR can be converted to."""
+
+FHIR_SUFFIXES = frozenset({".json", ".ndjson"})
+"""Files of a folder that are tried, too, where FHIR can be converted to what is asked for."""
 
 SUFFIX_OF = {"fhir": ".json", "hl7v2": ".hl7"}
 """What an output file's name ends with."""
@@ -44,6 +53,7 @@ class Report:
     unmapped: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     error: str = ""
+    fields: dict[str, object] = field(default_factory=dict)
 
     def line(self) -> dict[str, object]:
         """The report as one line of JSON would say it: no values but the codes that a table lacks."""
@@ -54,6 +64,7 @@ class Report:
             "unmapped": [{"where": f.where, "code": f.subject, "table": f.table} for f in self.unmapped],
             "warnings": [{"where": f.where, "code": f.code, "text": f.text} for f in self.warnings],
             "error": self.error,
+            **({"fields": self.fields} if self.fields else {}),
         }
 
 
@@ -66,7 +77,7 @@ def convert_file(
 ) -> Iterator[Report]:
     """Convert every message of one file, which may be a batch, after its maps. Never raises for what is in the file."""
     try:
-        raws = split_batch(path.read_bytes())
+        raws = _split(path.read_bytes())
     except OSError as error:
         yield _failed(path, 1, f"unreadable_file: {error.strerror}")
         return
@@ -74,7 +85,7 @@ def convert_file(
         yield _failed(path, 1, _said(error))
         return
     for index, raw in enumerate(raws, 1):
-        yield _convert(path, index, raw, CONVERTERS[to], tables, context, rules)
+        yield _convert(path, index, raw, to, tables, context, rules)
 
 
 def convert_folder(
@@ -86,15 +97,16 @@ def convert_folder(
     rules: Sequence[MapRule] = (),
 ) -> Iterator[Report]:
     """Convert every message file below a folder, in the order of their paths."""
-    for path in message_files(folder):
+    for path in message_files(folder, to):
         yield from convert_file(path, to, tables, context, rules)
         if progress is not None:
             progress(path)
 
 
-def message_files(folder: Path) -> list[Path]:
-    """The files below a folder that may hold messages, by suffix; hidden ones are left out."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def message_files(folder: Path, to: str = "") -> list[Path]:
+    """The files below a folder that may hold messages to convert, by suffix; hidden ones are left out."""
+    suffixes = SUFFIXES | FHIR_SUFFIXES if to in FROM_FHIR else SUFFIXES
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     return sorted(path for path in found if not path.name.startswith("."))
 
 
@@ -102,22 +114,47 @@ def _convert(
     path: Path,
     index: int,
     raw: bytes,
-    convert: Converter,
+    to: str,
     tables: Tables,
     context: Conversion,
     rules: Sequence[MapRule],
 ) -> Report:
     try:
+        if Fhir().sniff(raw):
+            return _converted(path, index, _from_fhir(raw, to, tables, context))
         message, findings, _ = apply_maps(_parsed(raw), rules, tables, context.received_at)
-        converted = convert(message, tables, context)
+        converted = CONVERTERS[to](message, tables, context)
     except InterlockError as error:
         return _failed(path, index, _said(error))
     except Exception as error:  # one message must not end a folder; the type says enough without its values
         return _failed(path, index, f"converter_failed: {type(error).__name__}")
+    fields = coverage(message).line() if to == "fhir" else {}
+    return _converted(path, index, converted, findings, fields)
+
+
+def _converted(
+    path: Path,
+    index: int,
+    converted: Converted,
+    findings: tuple[Finding, ...] = (),
+    fields: dict[str, object] | None = None,
+) -> Report:
     findings += converted.findings
     unmapped = tuple(finding for finding in findings if finding.code == "unmapped")
     warnings = tuple(finding for finding in findings if finding.code != "unmapped")
-    return Report(path, index, True, converted.payload, dict(converted.resources), unmapped, warnings)
+    resources = dict(converted.resources)
+    return Report(path, index, True, converted.payload, resources, unmapped, warnings, fields=fields or {})
+
+
+def _split(raw: bytes) -> list[bytes]:
+    fhir = Fhir()
+    return fhir.split(raw) if fhir.sniff(raw) else split_batch(raw)
+
+
+def _from_fhir(raw: bytes, to: str, tables: Tables, context: Conversion) -> Converted:
+    if to not in FROM_FHIR:
+        raise Unreadable("the file is FHIR already", code="not_hl7v2", where="resourceType")
+    return FROM_FHIR[to](Fhir().read(raw), tables, context)
 
 
 def _parsed(raw: bytes) -> Message:

@@ -13,19 +13,24 @@ from engine.errors import Held
 from engine.formats.hl7v2 import Message
 from engine.model import Converted
 from engine.ports import Conversion, Tables
+from mappings.hl7v2_fhir.coverage import refuse_unmapped
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.times import instant
 from mappings.hl7v2_fhir.ids import JOIN
+from mappings.hl7v2_fhir.master_files import OF_NO_PATIENT, WHY_NOT
 from mappings.hl7v2_fhir.messages import BUILDERS, ORDERS, SUPPORTED, OrderBuilder
 from mappings.hl7v2_fhir.microbiology import Family
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
+from mappings.hl7v2_fhir.resources.encounter import encounter
 from mappings.hl7v2_fhir.resources.header import message_header
+from mappings.hl7v2_fhir.resources.merge import finish
 from mappings.hl7v2_fhir.resources.observation import Setting
 from mappings.hl7v2_fhir.resources.order import Numbers
-from mappings.hl7v2_fhir.resources.patient import encounter, patient
+from mappings.hl7v2_fhir.resources.origin import origin
+from mappings.hl7v2_fhir.resources.patient import patient
 from mappings.hl7v2_fhir.results import loose_results
-from mappings.hl7v2_fhir.segment_maps import shipped
-from mappings.hl7v2_fhir.standing import put_notes, stand
+from mappings.hl7v2_fhir.site_maps import maps_of
+from mappings.hl7v2_fhir.standing import add_more, put_notes, stand
 from mappings.hl7v2_fhir.structure import Noted, Order, Person, kind_of, structure
 from mappings.hl7v2_fhir.vocabulary import STANDARD, Json
 
@@ -40,29 +45,40 @@ def transaction(parsed: Message, tables: Tables, context: Conversion) -> Convert
         Held: code `not_convertible` for a type of message that is not in messages.py.
     """
     refuse_other_types(parsed, SUPPORTED)
+    site = maps_of(context.maps)
+    if required := context.options.get("require"):
+        refuse_unmapped(parsed, required, site.maps)
     builders = ORDERS[kind_of(parsed)]
     reading = Reading(parsed, tables, context)
+    reading.maps, reading.more = site.maps, site.more
     family = Family(reading)
     for person in structure(parsed):
         _person(reading, person, builders, family)
     family.join()
+    for one in reading.unfinished:
+        one.finish()
+    finish(reading)
     if not reading.entries:
         reading.find("nothing_but_header", "MSH")
         message_header(reading)
+    if context.options:
+        origin(reading, parsed, context.options)
     return Converted(
         payload=orjson.dumps(_bundle(reading)),
         content_type=CONTENT_TYPE,
         findings=tuple(reading.findings),
-        tables=dict(reading.dialect.revisions),
+        tables={**reading.dialect.revisions, **site.revisions},
         resources=reading.kinds,
     )
 
 
 def refuse_other_types(message: Message, supported: Collection[str]) -> None:
     """Hold a message of any other type."""
-    if kind_of(message) not in supported:
+    kind = kind_of(message)
+    why = WHY_NOT.get(kind) or WHY_NOT.get("^".join(message.segments[0].components(9)[:2]))
+    if why or kind not in supported:
         raise Held(
-            "this type of message has no conversion to FHIR yet",
+            why or "this type of message has no conversion to FHIR yet",
             code="not_convertible",
             where="MSH-9",
             advice=f"Converted are {', '.join(supported)}. Let the destination take HL7 v2, or filter the type.",
@@ -92,10 +108,16 @@ def _person(reading: Reading, person: Person, builders: Mapping[str, OrderBuilde
     numbers = [Numbers(reading, order) for order in person.orders]
     fallback = JOIN.join(numbers[0].key if numbers else ()) or reading.part(reading.header[10])
     subject = patient(reading, person.row, fallback) if person.number else None
-    if subject is None:
+    if subject is None and (person.orders or OF_NO_PATIENT.isdisjoint(detail.name for detail in person.details)):
         reading.find("patient_missing", "PID")
     visit = person.visit
     seen = encounter(reading, visit.row, subject, annotated(reading, visit.notes), fallback) if visit else None
+    if reading.more:
+        add_more(reading, person)
+        if visit and seen:
+            add_more(reading, visit)
+    if seen is None:
+        reading.latest.pop("Encounter", None)  # another patient's, to which nothing of this one may be added
     left = person.notes + visit.notes if visit and seen is None else person.notes
     reading.around = around(subject, seen)
     if person.details:
@@ -142,7 +164,7 @@ def _order(
 
 def _stand(reading: Reading, details: Sequence[Noted]) -> list[Row]:
     """What stands for itself; the notes of what makes nothing."""
-    return stand(reading, details, shipped(), BUILDERS)
+    return stand(reading, details, reading.maps, BUILDERS)
 
 
 def _notes(reading: Reading, person: Person, subject: Json | None, rows: list[Row]) -> None:

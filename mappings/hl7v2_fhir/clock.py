@@ -133,6 +133,16 @@ def _stated(sign: str, offset: str) -> str | None:
     return None
 
 
+def ends_before(start: str, end: str) -> bool:
+    """True when the end of a period is certainly before its start (FHIR R4 per-1): "" is an open end."""
+    if not (start and end):
+        return False
+    if "T" in start and "T" in end:
+        return datetime.fromisoformat(end) < datetime.fromisoformat(start)
+    known = min(len(start), len(end), 10)  # what both say of the date
+    return end[:known] < start[:known]
+
+
 def time_of_day(text: str) -> str:
     """A TM as FHIR time, "" when it is not one or has an offset, which FHIR's time cannot hold."""
     digits, dot, fraction = text.partition(".")

@@ -1,7 +1,7 @@
 """What became of every field of a message: mapped, dropped by a named rule, or unmapped. Nothing vanishes unseen.
 
-The maps say which fields are mapped, also those of the builders in Python (`as` is `built` there); maps/dropped.csv says
-which are left out, one field a row, and by which rule. Everything else is unmapped.
+The maps say which fields are mapped, also those of the builders in Python (`as` is `built` there); maps/dropped.csv
+says which are left out, one field a row, and by which rule. Everything else is unmapped.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ Everything a resource builder needs comes from here, so that builders are plain 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from orjson import dumps
@@ -22,7 +24,7 @@ Row = list[str]
 """A segment's raw fields; index n is field n; always longer than any field that is asked for."""
 
 #: Empty fields behind a row's own, so that no builder has to count: more than any field number that is asked for.
-PADDING = [""] * 51
+PADDING = [""] * 81
 _NEVER = "\uffff"  # stands for a delimiter that the message does not declare: no text holds this noncharacter
 _CONTROLS = {code: "�" for code in (*range(9), 11, 12, *range(14, 32), 127)}
 
@@ -32,8 +34,9 @@ class Reading:
 
     __slots__ = (
         *("actors", "around", "component", "context", "counts", "decode", "dialect", "entries", "escape", "field"),
-        *("findings", "header", "kinds", "latest", "mark", "message_offset", "meta", "people", "plain_times"),
-        *("repetition", "resources", "scopes", "sender", "separators", "subcomponent", "times", "zone"),
+        *("findings", "header", "kinds", "latest", "maps", "mark", "message_offset", "meta", "more"),
+        *("people", "plain_times"),
+        *("repetition", "resources", "scopes", "sender", "separators", "subcomponent", "times", "unfinished", "zone"),
     )
 
     def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
@@ -58,6 +61,9 @@ class Reading:
         self.counts: dict[str, int] = {}
         self.scopes: dict[tuple[str, ...], Scope] = {}
         self.latest: dict[str, Json] = {}  # by type the resource that was written last: what a map may add to
+        self.unfinished: list[Any] = []  # what only the whole message says; each has a method `finish()`
+        self.maps: Mapping[str, Sequence[Any]] = {}  # the segment maps of this conversion, by segment
+        self.more: Mapping[str, Sequence[Any]] = {}  # those of the channel that no shipped one has the name of
         self.around: dict[str, Json] = {}  # what a segment's resource may refer to: `patient`, `encounter`, `order`
         self.meta: Json | None = _tags(self.part(header[11]))
         self.mark = members({"meta": self.meta}) if self.meta else ""
@@ -140,6 +146,14 @@ class Reading:
             self.entries[url] = {"fullUrl": "urn:uuid:" + key, "resource": resource, "request": request}
         self.latest[kind] = self.resources[url]
         return {"reference": url}
+
+    def put_beside(self, resource: Json) -> Json:
+        """Add a resource that no later segment may add to."""
+        latest = self.latest.get(resource["resourceType"])
+        made = self.put(resource)
+        if latest is not None:
+            self.latest[resource["resourceType"]] = latest
+        return made
 
     def count(self, kind: str) -> None:
         """Count a resource that is written."""

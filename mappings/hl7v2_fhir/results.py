@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from mappings.hl7v2_fhir.datatypes.codes import coded
 from mappings.hl7v2_fhir.ids import JOIN, stable
 from mappings.hl7v2_fhir.microbiology import Family
-from mappings.hl7v2_fhir.reading import Reading
+from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
+from mappings.hl7v2_fhir.resources.collection import complete_collection, when_collected
 from mappings.hl7v2_fhir.resources.observation import Setting, observation, observations
 from mappings.hl7v2_fhir.resources.order import Numbers, service_request
+from mappings.hl7v2_fhir.resources.provenance import put_provenance
 from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
-from mappings.hl7v2_fhir.resources.specimen import source, specimen
+from mappings.hl7v2_fhir.resources.request import put_more, says_more
+from mappings.hl7v2_fhir.resources.specimen import collected, source, specimen
 from mappings.hl7v2_fhir.structure import Noted, Order, Person
 from mappings.hl7v2_fhir.vocabulary import Json
 
@@ -39,8 +42,13 @@ def result(reading: Reading, order: Order, numbers: Numbers, setting: Setting, f
     scope = reading.scope("Observation", *key)
     results = observations(reading, order.results, setting, scope)
     finish_report(reading, report, order, setting.statuses)
+    if numbers.asked != numbers.key:
+        named = reading.numbered(JOIN.join(("OBR", *numbers.asked, code.code, code.system)))
     request = service_request(reading, order, numbers, code, stable("ServiceRequest", named), report)
     report["basedOn"] = [request]
+    orc = order.orc.row if order.orc else PADDING
+    if says_more(order.row, orc):
+        _more(reading, order, orc, request, report, setting, named)
     if results:
         report["result"] = results
     if setting.attachments:
@@ -48,6 +56,19 @@ def result(reading: Reading, order: Order, numbers: Numbers, setting: Setting, f
     reading.put(report)
     family.add(order, numbers, request, results)
     return request
+
+
+def _more(
+    reading: Reading, order: Order, orc: Row, request: Json, report: Json, setting: Setting, named: str
+) -> None:  # fmt: skip
+    """What few results say of their request, its specimen, and who entered it."""
+    row = order.row
+    put_more(reading, reading.resources[request["reference"]], row, orc, order.where)
+    if row[9] or row[10] or row[39]:
+        made = list(setting.specimens.values()) or report.get("specimen", [])
+        if found := collected(reading, row, setting.subject, named, made, order.number):
+            report["specimen"] = [found]
+    put_provenance(reading, orc, request, [])
 
 
 def _order_specimens(reading: Reading, order: Order, setting: Setting, report: Json, key: str) -> None:
@@ -58,12 +79,11 @@ def _order_specimens(reading: Reading, order: Order, setting: Setting, report: J
         made = [old] if old else []
     if made:
         report["specimen"] = made
+    for one in made:
+        complete_collection(reading, one, setting.effective)
     if len(made) == 1:
         setting.specimen = made[0]
-        if not setting.effective:
-            collection = reading.resources[made[0]["reference"]].get("collection", {})
-            names = {"collectedDateTime": "effectiveDateTime", "collectedPeriod": "effectivePeriod"}
-            setting.effective = {new: collection[old] for old, new in names.items() if old in collection}
+        setting.effective = setting.effective or when_collected(reading, made[0])
 
 
 def specimens_of(reading: Reading, specimens: Sequence[Noted], setting: Setting, key: str) -> list[Json]:

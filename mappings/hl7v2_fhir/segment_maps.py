@@ -27,12 +27,14 @@ from typing import Any, NamedTuple
 
 from engine.errors import Configuration
 from mappings.hl7v2_fhir.elements import ELEMENTS, Beside, Made
-from mappings.hl7v2_fhir.reading import Reading, Row
+from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.vocabulary import Json
 
 FOLDER = Path(__file__).with_name("maps")
 COLUMNS = ("field", "when", "element", "as", "using", "comment")
 BUILT = "built"
+_SEGMENT = 3
+_LAST_FIELD = len(PADDING) - 1  # of every row: no field beyond it may be asked for
 _HOLDS = {"=": True, "!=": False}
 
 Put = Callable[[Json, Any], None]
@@ -54,7 +56,7 @@ class MapRow(NamedTuple):
 
 
 class SegmentMap(NamedTuple):
-    """A compiled map. `fill` writes its elements; `key` are the fields that name the resource."""
+    """A compiled map. `fill` writes its elements; `keys` name the resource."""
 
     name: str
     segment: str
@@ -62,12 +64,13 @@ class SegmentMap(NamedTuple):
     adds: bool  # to the latest resource of that type
     rows: tuple[MapRow, ...]
     fill: Fill
-    key: tuple[tuple[int, int], ...]
+    keys: tuple[tuple[tuple[int, int], ...], ...]  # the fields to name it by, and those for where these are empty
+    documents: bool = False  # only says what a builder does, and makes nothing itself
 
     @property
     def fields(self) -> frozenset[int]:
-        """The fields that the map uses."""
-        return frozenset(field for row in self.rows for field, _ in row.fields)
+        """The fields that the map uses; 0, the segment's name, is in every segment and says nothing."""
+        return frozenset(field for row in self.rows for field, _ in row.fields if field)
 
 
 @cache
@@ -95,24 +98,39 @@ def read_map(path: Path) -> SegmentMap:
     Raises:
         Configuration: file:line and what is wrong with it.
     """
-    segment, resource = path.stem.split("-")[:2]
-    rows = tuple(_rows(path, segment))
+    return compile_map(path, path.read_text("utf-8"))
+
+
+def compile_map(path: Path, text: str) -> SegmentMap:
+    """Compile the text of a map; `path` names it.
+
+    Raises:
+        Configuration: file:line and what is wrong with it.
+    """
+    segment, _, resource = path.stem.partition("-")
+    resource = resource.partition("-")[0]
+    if len(segment) != _SEGMENT or not segment.isalnum() or not resource.rstrip("+").isalpha():
+        raise _fault(path, 1, "a map is named after segment and resource, as in NK1-RelatedPerson.csv")
+    rows = tuple(_rows(path, segment, text))
     steps = tuple(_step(path, segment, row) for row in rows if row.kind not in (BUILT, "key"))
-    key = tuple(field for row in rows if row.kind == "key" for field in row.fields)
+    keys = tuple(
+        tuple(field for row in rows if row.kind == "key" and row.using == word for field in row.fields)
+        for word in ("", "else")
+    )
 
     def fill(reading: Reading, row: Row, resource: Json, where: str) -> None:
         for step in steps:
             step(reading, row, resource, where)
 
-    return SegmentMap(path.stem, segment, resource.rstrip("+"), resource.endswith("+"), rows, fill, key)
+    adds = resource.endswith("+")
+    return SegmentMap(path.stem, segment, resource.rstrip("+"), adds, rows, fill, keys, documents=not steps)
 
 
-def _rows(path: Path, segment: str) -> list[MapRow]:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != COLUMNS:
-            raise _fault(path, 1, f"the columns of a map are {','.join(COLUMNS)}")
-        return [_row(path, reader.line_num, segment, cells) for cells in reader if cells]
+def _rows(path: Path, segment: str, text: str) -> list[MapRow]:
+    reader = csv.reader(text.splitlines(keepends=True))
+    if tuple(next(reader, ())) != COLUMNS:
+        raise _fault(path, 1, f"the columns of a map are {','.join(COLUMNS)}")
+    return [_row(path, reader.line_num, segment, cells) for cells in reader if cells]
 
 
 def _row(path: Path, line: int, segment: str, cells: Sequence[str]) -> MapRow:
@@ -128,14 +146,17 @@ def _row(path: Path, line: int, segment: str, cells: Sequence[str]) -> MapRow:
 def _field(path: Path, line: int, segment: str, name: str) -> tuple[int, int]:
     own, _, number = name.partition("-")
     field, _, component = number.partition(".")
-    if own != segment or not field.isdigit() or (component and not component.isdigit()):
+    if own != segment or not field.isdigit() or int(field) > _LAST_FIELD or (component and not component.isdigit()):
         raise _fault(path, line, f"`{name}` is no field of {segment}")
     return int(field), int(component or 0)
 
 
 def _step(path: Path, segment: str, row: MapRow) -> Fill:
     """One row as a function; what it needs is looked up now, not for each message."""
-    make = ELEMENTS[row.kind](row.using)
+    try:
+        make = ELEMENTS[row.kind](row.using)
+    except (Configuration, KeyError, ValueError) as error:
+        raise _fault(path, row.line, f"`{row.using}` is nothing that `{row.kind}` can use") from error
     holds = _condition(path, row, segment)
     put, leaf = _putter(path, row)
     fields = row.fields
@@ -203,6 +224,8 @@ def _putter(path: Path, row: MapRow) -> tuple[Put, str]:
 
 
 def _parent(path: Path, row: MapRow, name: str) -> Callable[[Json], Json]:
+    if name == "meta":
+        return _own_meta
     if not name.endswith("]"):
         return lambda target: target.setdefault(name, {})
     name, _, number = name[:-1].partition("[")
@@ -217,6 +240,13 @@ def _parent(path: Path, row: MapRow, name: str) -> Callable[[Json], Json]:
         return found[index]
 
     return element
+
+
+def _own_meta(target: Json) -> Json:
+    """The meta of this resource alone: what tags test data is shared by all."""
+    found: Json = dict(target.get("meta", {}))
+    target["meta"] = found
+    return found
 
 
 def _fault(path: Path, line: int, text: str) -> Configuration:

@@ -29,7 +29,7 @@ Builder = Callable[[Reading, Noted], None]
 def stand(
     reading: Reading,
     details: Sequence[Noted],
-    maps: Mapping[str, tuple[SegmentMap, ...]],
+    maps: Mapping[str, Sequence[SegmentMap]],
     builders: Mapping[str, Builder],
 ) -> list[Row]:
     """Make what the segments say, in their order; the notes of those that make nothing."""
@@ -37,6 +37,8 @@ def stand(
     for detail in details:
         if build := builders.get(detail.name):
             build(reading, detail)
+            if reading.more:
+                add_more(reading, detail)
         elif not _mapped(reading, detail, maps.get(detail.name, ())):
             left += detail.notes
     return left
@@ -50,10 +52,16 @@ def _mapped(reading: Reading, detail: Noted, maps: Sequence[SegmentMap]) -> bool
     return bool(made)
 
 
+def add_more(reading: Reading, detail: Noted) -> None:
+    """What a channel's own maps add where a builder has made what the segment says."""
+    for one in reading.more.get(detail.name, ()):
+        make(reading, detail, one)
+
+
 def make(reading: Reading, detail: Noted, one: SegmentMap) -> Json | None:
     """The resource that a map makes of a segment or adds to; None when the segment says nothing that it maps."""
     row = detail.row
-    if not any(row[field] for field in one.fields):
+    if one.documents or not any(row[field] and row[field] != '""' for field in one.fields):
         return None
     if one.adds:
         resource = reading.latest.get(one.resource)
@@ -66,10 +74,19 @@ def make(reading: Reading, detail: Noted, one: SegmentMap) -> Json | None:
     return resource
 
 
+def map_named(reading: Reading, segment: str, name: str) -> SegmentMap:
+    """One map of this conversion by its name: what a builder leaves to a table."""
+    found: SegmentMap = next(one for one in reading.maps[segment] if one.name == name)
+    return found
+
+
 def identity(reading: Reading, one: SegmentMap, row: Row) -> str:
     """The id: of the patient and the map's key fields, else of all that the segment says."""
-    key = [reading.text(taken(reading, row, *field)) for field in one.key]
-    if not any(key):
+    for fields in one.keys:
+        key = [reading.text(taken(reading, row, *field)) for field in fields]
+        if any(key):
+            break
+    else:
         key = [reading.text(row[field]) for field in sorted(one.fields)]
     whose = reading.around.get("patient", {}).get("reference") or reading.part(reading.header[10])
     return stable(one.resource, reading.numbered(JOIN.join((one.name, reading.sender, whose, *key))))

@@ -119,10 +119,13 @@ class _Walk:
         self.orc = self.order = self.specimen = None
 
     def pv1(self, row: Row, number: int) -> None:
-        """The first visit is the patient's; notes of another one stay with the patient."""
-        self.owner = person = self.person()
+        """The first visit is the patient's; another one (A45) is a detail."""
+        person = self.person()
+        self.owner = visit = Noted(row, number, "PV1")
         if person.visit is None:
-            self.owner = person.visit = Noted(row, number, "PV1")
+            person.visit = visit
+        else:
+            person.details.append(visit)
 
     def control(self, row: Row, number: int) -> None:
         """ORC stands before its OBR, in OUL after it: then the OBR has none and no result yet."""
@@ -161,9 +164,13 @@ class _Walk:
         self.person().orders.append(order)
 
     def other(self, row: Row, number: int, name: str) -> None:
-        """Any other segment is a detail of the request that is open, of the ORC before it, else of the patient."""
+        """Any other segment is a detail of the request that is open, of the ORC before it, else of the patient.
+
+        A container is one of the specimen before it.
+        """
         found = Noted(row, number, name)
-        (self.order or self.orc or self.person()).details.append(found)
+        owner = self.specimen if name == "SAC" else None
+        (owner or self.order or self.orc or self.person()).details.append(found)
         if name not in _WITHOUT_NOTES:
             self.owner = found
 
@@ -204,9 +211,17 @@ def kind_of(message: Message) -> str:
     return whole[:3] if whole[3:4] == message.separators.component else message.segments[0].components(9)[0]
 
 
+def _specimens_lead(message: Message) -> bool:
+    """True where orders follow the specimen that they are for: OUL, and orders of the structures O33, O35 and O39."""
+    kind = kind_of(message)
+    if kind not in ("OML", "ORL"):
+        return kind == "OUL"
+    return next((name for name in message.names if name in ("SPM", "OBR")), "") == "SPM"
+
+
 def structure(message: Message) -> list[Person]:
     """The patients of a message with all that belongs to them."""
-    walk = _Walk(specimen_first=kind_of(message) == "OUL")
+    walk = _Walk(specimen_first=_specimens_lead(message))
     counts: dict[str, int] = {}
     results = 0
     for name, row in zip(message.names, message.rows, strict=True):

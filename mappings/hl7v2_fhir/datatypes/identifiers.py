@@ -5,8 +5,11 @@ Two numbers of two authorities stay two; a check digit is no part of a number.
 
 from __future__ import annotations
 
+from mappings.hl7v2_fhir.clock import read_day
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import US_NPI, US_SSN, Json, typed
+
+_VALID_FROM = 6
 
 _BY_TYPE = {"NPI": US_NPI, "SS": US_SSN}
 """Types of HL7 table 0203 that are one authority's numbers by definition."""
@@ -31,7 +34,18 @@ def extended(reading: Reading, raw: str, default: str = "") -> Json | None:
     """CX: value, authority, type, validity; `default` is the type that the field's definition gives."""
     parts = reading.parts(raw, 5)
     value = reading.text(parts[0])
-    return identifier(reading, value, parts[3], reading.text(parts[4]) or default) if value else None
+    if not value:
+        return None
+    found = identifier(reading, value, parts[3], reading.text(parts[4]) or default)
+    if len(parts) > _VALID_FROM and (period := _validity(reading, parts[_VALID_FROM:])):
+        found["period"] = period
+    return found
+
+
+def _validity(reading: Reading, parts: list[str]) -> Json:
+    """CX.7 and CX.8: the days from and to which an identifier is valid; what is no date is left out."""
+    days = [read_day(text)[0] if (text := reading.text(part)) else "" for part in (*parts, "")[:2]]
+    return {name: day for name, day in zip(("start", "end"), days, strict=True) if day}
 
 
 def identifier(reading: Reading, value: str, hd: str, kind: str = "") -> Json:

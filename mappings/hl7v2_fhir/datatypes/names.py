@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mappings.hl7v2_fhir.datatypes.times import read_time
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import ADDRESS_USE, NAME_USE, STANDARD, TELECOM_SYSTEM, TELECOM_USE, Json
 
 _ADDRESS = (("city", 2), ("district", 8), ("state", 3), ("postalCode", 4), ("country", 5))
+_NAME_VALID, _PROFESSIONAL, _ADDRESS_VALID, _TELECOM_VALID = 11, 13, 12, 12  # components, counted from 0
 _POSTAL = frozenset({"M", "SH"})
 _FAMILY_PARTS = ("own-prefix", "own-name", "partner-prefix", "partner-name")  # FN.2 to FN.5
 
@@ -48,8 +50,24 @@ def names(reading: Reading, raw: str) -> list[Json]:
     for repetition in reading.repetitions(raw):
         parts = reading.parts(repetition, 7)
         if name := person_name(reading, parts, reading.text(parts[6])):
+            if len(parts) > _NAME_VALID:
+                _more_of_name(reading, name, parts)
             found.append(name)
     return found
+
+
+def _more_of_name(reading: Reading, name: Json, parts: list[str]) -> None:
+    """XPN.12 and 13, from when and to when the name holds, and XPN.14, the professional suffix."""
+    _valid(reading, name, parts, _NAME_VALID)
+    if len(parts) > _PROFESSIONAL and (suffix := reading.text(parts[_PROFESSIONAL])):
+        name["suffix"] = [*name.get("suffix", ()), suffix]
+
+
+def _valid(reading: Reading, target: Json, parts: list[str], first: int) -> None:
+    """The period between two components; what is no time is left out."""
+    said = [read_time(reading, part)[0] if part else "" for part in (*parts[first:], "", "")[:2]]
+    if period := {name: time for name, time in zip(("start", "end"), said, strict=True) if time}:
+        target["period"] = period
 
 
 def shown(name: Json) -> str:
@@ -81,7 +99,11 @@ def address(reading: Reading, raw: str) -> Json | None:
     for name, index in _ADDRESS:
         if value := parts[index]:
             found[name] = value
-    return found if len(found) > before else None
+    if len(found) == before:
+        return None
+    if len(parts) > _ADDRESS_VALID:
+        _valid(reading, found, parts, _ADDRESS_VALID)
+    return found
 
 
 def telecoms(reading: Reading, raw: str, use: str = "") -> list[Json]:
@@ -102,7 +124,10 @@ def telecom(reading: Reading, raw: str, use: str) -> Json | None:
     if not kind and "@" in value:
         system = "email"
     use = "mobile" if kind == "CP" else TELECOM_USE.get(parts[1], use)
-    return {"system": system, "value": value, "use": use} if use else {"system": system, "value": value}
+    found = {"system": system, "value": value, "use": use} if use else {"system": system, "value": value}
+    if len(parts) > _TELECOM_VALID:
+        _valid(reading, found, parts, _TELECOM_VALID)
+    return found
 
 
 def _composed(parts: list[str]) -> str:

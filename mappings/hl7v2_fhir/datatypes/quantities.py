@@ -7,10 +7,12 @@ with the system that it is a code of.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import lru_cache
 
 from orjson import Fragment
 
+from mappings.hl7v2_fhir.clock import read_day
 from mappings.hl7v2_fhir.datatypes.codes import concept
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import ISO_UNITS, OWN, UCUM, Json
@@ -58,6 +60,11 @@ def number(text: str) -> Fragment | None:
     """A JSON number with the digits as they were written; None when the text is not a number."""
     written = decimal(text)
     return Fragment(written) if written else None
+
+
+def ordered(low: str, high: str) -> bool:
+    """True when two numbers, as they came, can be the ends of a Range (FHIR R4 rng-2)."""
+    return Decimal(decimal(low)) <= Decimal(decimal(high))
 
 
 def quantity(value: Fragment, unit: Unit) -> Json:
@@ -129,9 +136,14 @@ def _bounds(_: Reading, text: str) -> tuple[str, str]:
     first, second = _plain(low), _plain(high)
     if not first or (high and not second):
         return "", ""
-    if second and float(first) > float(second):
+    if second and (not ordered(first, second) or (_is_day(first) and _is_day(second))):
         return "", ""
     return first, second
+
+
+def _is_day(number: str) -> bool:
+    """True for eight digits that are a day of the calendar."""
+    return len(number) == 8 and bool(read_day(number)[0])
 
 
 def _plain(text: str) -> str:
@@ -152,7 +164,7 @@ def structured(reading: Reading, raw: str, unit: Unit) -> tuple[str, Json | str]
             value["comparator"] = comparator
         return "valueQuantity", value
     if comparator in ("", "=") and a is not None and b is not None:
-        if mark == "-":
+        if mark == "-" and ordered(first, second):
             return "valueRange", {"low": quantity(a, unit), "high": quantity(b, unit)}
         if mark in (":", "/"):
             return "valueRatio", {"numerator": quantity(a, unit), "denominator": {"value": b}}
@@ -163,6 +175,8 @@ def is_structured(reading: Reading, raw: str) -> bool:
     """True when an SN that became text follows its type all the same: a suffix, a comparator with a range or ratio."""
     comparator, first, mark, second = reading.texts(raw, 4)[:4]
     numbers = bool(decimal(first)) and (not second or bool(decimal(second)))
+    if numbers and second and mark == "-" and not ordered(first, second):
+        return False
     return numbers and comparator in ("", "=", "<>", *COMPARATORS) and mark in ("", "-", "+", "/", ".", ":")
 
 

@@ -6,7 +6,7 @@ an extension beside the element.
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.clock import plain_stamp, read_day, read_stamp
+from mappings.hl7v2_fhir.clock import ends_before, plain_stamp, read_day, read_stamp
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import Json, own_text
 
@@ -26,10 +26,14 @@ def put_time(reading: Reading, target: Json, name: str, raw: str, where: str) ->
 
 
 def put_period(reading: Reading, target: Json, name: str, start: str, end: str, where: str) -> None:
-    """Write a Period of two raw times, when one of them says something."""
+    """Write a Period of two raw times, when one of them says something; an end before its start is kept beside it."""
     period: Json = {}
     put_time(reading, period, "start", start, where)
     put_time(reading, period, "end", end, where)
+    if ends_before(period.get("start", ""), period.get("end", "")):
+        reading.find("time_invalid", where)
+        del period["end"]
+        period["_end"] = {"extension": [own_text(_EXTENSION, reading.text(end))]}
     if period:
         target[name] = period
 

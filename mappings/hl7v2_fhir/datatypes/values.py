@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from orjson import Fragment
 
-from mappings.hl7v2_fhir.clock import time_of_day
+from mappings.hl7v2_fhir.clock import ends_before, time_of_day
 from mappings.hl7v2_fhir.datatypes.codes import concept
 from mappings.hl7v2_fhir.datatypes.quantities import (
     Unit,
@@ -18,6 +18,7 @@ from mappings.hl7v2_fhir.datatypes.quantities import (
     decimal,
     is_structured,
     number,
+    ordered,
     quantity,
     structured,
 )
@@ -85,7 +86,8 @@ def _range(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> No
     """NR: low and high, either of which may be absent."""
     ends = reading.texts(raw, 2)[:2]
     values = [number(end) for end in ends]
-    if any(end and value is None for end, value in zip(ends, values, strict=True)) or not any(ends):
+    no_numbers = any(end and value is None for end, value in zip(ends, values, strict=True)) or not any(ends)
+    if no_numbers or (all(ends) and not ordered(*ends)):
         _keep(reading, target, raw, obx, "not_structured")
         return
     pairs = zip(("low", "high"), values, strict=True)
@@ -94,7 +96,10 @@ def _range(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> No
 
 def _period(reading: Reading, target: Json, raw: str, _: Unit, obx: int) -> None:
     start, end = reading.parts(raw, 2)[:2]
-    put_period(reading, target, "valuePeriod", start, end, _where(obx))
+    if ends_before(read_time(reading, start)[0], read_time(reading, end)[0]):
+        _keep(reading, target, raw, obx, "not_a_time")
+    else:
+        put_period(reading, target, "valuePeriod", start, end, _where(obx))
 
 
 def _samples(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> None:

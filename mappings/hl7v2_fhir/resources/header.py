@@ -16,17 +16,19 @@ def message_header(reading: Reading) -> Json:
     found["eventCoding"] = (
         {"system": TERMINOLOGY + "v2-0003", "code": event} if event else {"extension": [absent_extension("unknown")]}
     )
-    if header[5]:
-        found["destination"] = [_end(reading, header[5])]
-    found["source"] = _end(reading, header[3])
+    if header[5] or header[25]:
+        found["destination"] = [_end(reading, header[5], header[25])]
+    found["source"] = _end(reading, header[3], header[24])
     return reading.put(found)
 
 
-def _end(reading: Reading, raw: str) -> Json:
-    """An application (HD): its name, and its address where the HD is one."""
+def _end(reading: Reading, raw: str, network: str) -> Json:
+    """An application (HD): its name, and its address: its network address (MSH-24, 25), else the HD where it is one."""
     namespace, universal, kind = reading.texts(raw, 3)[:3]
     found: Json = {"name": namespace} if namespace else {}
-    if universal:
+    if any(address := reading.texts(network, 3)[:3]):
+        found["endpoint"] = reading.dialect.authority(*address)
+    elif universal:
         found["endpoint"] = reading.dialect.authority("", universal, kind)
     else:
         found["_endpoint"] = {"extension": [absent_extension("unknown")]}

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
+from orjson import dumps
+
 from mappings.hl7v2_fhir.datatypes.attachments import embedded, pointed
-from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
+from mappings.hl7v2_fhir.datatypes.codes import concept, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import entity
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.quantities import Unit, decimal, short_decimal, unit_extension
@@ -18,6 +20,7 @@ from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.values import Put, text_of
 from mappings.hl7v2_fhir.ids import Scope
 from mappings.hl7v2_fhir.reading import Reading, Row, members
+from mappings.hl7v2_fhir.resources.collection import when_collected
 from mappings.hl7v2_fhir.resources.pattern import Pattern, pattern_of
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, producer, role
 from mappings.hl7v2_fhir.structure import SHORT, Result
@@ -26,7 +29,12 @@ from mappings.hl7v2_fhir.vocabulary import OWN, STANDARD, TERMINOLOGY, Json, abs
 _QUANTITY = ',"valueQuantity":{"value":'
 _VALUE = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
 _DIRECTOR: Json = {"coding": [{"system": TERMINOLOGY + "v2-0912", "code": "MDIR"}]}
-
+_RESPONSIBLE: Json = {
+    "url": STANDARD + "event-performerFunction",
+    "valueCodeableConcept": {
+        "coding": [{"system": TERMINOLOGY + "v3-ParticipationType", "code": "RESP", "display": "responsible party"}]
+    },
+}
 
 _QUANTITIES = frozenset({"valueQuantity", "valueRange", "valueRatio", "valueSampledData"})
 
@@ -106,7 +114,7 @@ def _observation(reading: Reading, result: Result, setting: Setting, pattern: Pa
     row = result.row
     if pattern.said == "U" and not any(reading.text(value) for value in result.values):
         setting.statuses.append("final")
-        return _finalise(reading, key)
+        return _finalise(reading, key, annotated(reading, result.notes))
     setting.statuses.append(pattern.status)
     timed = setting.timed(reading, row[14], result.number)
     for code, field, subject in pattern.findings:
@@ -124,22 +132,38 @@ def _observation(reading: Reading, result: Result, setting: Setting, pattern: Pa
         found["note"] = notes
     if specimen := setting.specimens.get(result.specimen.number) if result.specimen else setting.specimen:
         found["specimen"] = specimen
+        if not (setting.effective or reading.part(row[14])):
+            found.update(when_collected(reading, specimen))
     if extensions:
         found["extension"] = extensions
     text = f"{pattern.members}{timed}{value}{members(found)}"
     return reading.put_observation(key, text, pattern.known)
 
 
-def _finalise(reading: Reading, key: str) -> Json:
-    """Change the status of the stored Observation and nothing else (JSON Patch, FHIR R4 3.1.0.4)."""
+def _finalise(reading: Reading, key: str, notes: list[Json]) -> Json:
+    """Change the status of the stored Observation, never its value (JSON Patch, FHIR R4 3.1.0.4).
+
+    The v2 code beside the status is replaced with it, and so are the notes where the message has some: `add` does so
+    whether they are there or not.
+    """
     url = f"Observation/{key}"
     if url not in reading.resources:
-        patch = base64.b64encode(b'[{"op":"replace","path":"/status","value":"final"}]').decode()
+        patch = base64.b64encode(dumps(_FINAL + _added("note", notes))).decode()
         reading.count("Binary")
         binary = {"resourceType": "Binary", "contentType": "application/json-patch+json", "data": patch}
         reading.resources[url] = binary
         reading.entries[url] = {"resource": binary, "request": {"method": "PATCH", "url": url}}
     return {"reference": url}
+
+
+def _added(name: str, value: Json | list[Json]) -> list[Json]:
+    return [{"op": "add", "path": f"/{name}", "value": value}] if value else []
+
+
+_FINAL: list[Json] = [
+    {"op": "replace", "path": "/status", "value": "final"},
+    *_added("_status", status_extension("U", "v2-0085", True)),
+]
 
 
 def _number(reading: Reading, pattern: Pattern, raw: str, extensions: list[Json]) -> str:
@@ -232,7 +256,7 @@ def _performers(reading: Reading, row: Row) -> list[Json]:
 def _performing(reading: Reading, row: Row) -> list[Json]:
     made = producer(reading, row[15])
     place = organization(reading, row[23], row[24]) if row[23] else None
-    people = practitioners(reading, row[16])
+    people = [{**person, "extension": [_RESPONSIBLE]} for person in practitioners(reading, row[16])]
     directors = [role(reading, person, place or made, _DIRECTOR) for person in practitioners(reading, row[25])]
     performers: list[Json] = []
     for actor in (place, made, *directors, *people):
@@ -255,6 +279,23 @@ def _rest(reading: Reading, found: Json, row: Row, extensions: list[Json], numbe
     if row[18] and (device := entity(reading, row[18].split(reading.repetition, 1)[0])):
         found["device"] = {"identifier": device}
     extensions += (own_text("v2-release", text) for text in (reading.text(row[26]),) if text)
+    if len(row) > _LATE:
+        extensions += _late(reading, row)
+
+
+#: The length of a row that has OBX-27: SHORT less _TIMED more than its own.
+_LATE = SHORT + 12
+
+
+def _late(reading: Reading, row: Row) -> list[Json]:
+    """What came with 2.8 and later: root cause, local process control, and the type of what is observed."""
+    row = [*row, "", "", "", ""]
+    found = [{"url": OWN + "v2-root-cause", "valueCodeableConcept": said} for said in concepts(reading, row[27])]
+    for said in concepts(reading, row[28]):
+        found.append({"url": OWN + "v2-process-control", "valueCodeableConcept": said})
+    for raw in row[29:31]:
+        found += (own_text("v2-observation-type", text) for text in (reading.text(raw),) if text)
+    return found
 
 
 def _analysed(reading: Reading, raw: str, number: int) -> Json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mappings.hl7v2_fhir.datatypes.codes import Coded, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import entity, pair
+from mappings.hl7v2_fhir.datatypes.names import addresses, telecoms
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
@@ -11,16 +12,17 @@ from mappings.hl7v2_fhir.resources.people import organization, practitioners, ro
 from mappings.hl7v2_fhir.structure import Order
 from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension
 
-_DONE = frozenset({"final", "corrected", "amended", "appended"})
+DONE = frozenset({"final", "corrected", "amended", "appended"})
 
 
 class Numbers:
     """The numbers of one order: the placer's and the filler's, from OBR or, where it has none, from its ORC.
 
-    `key` names the order in stable ids: the filler's number, else the placer's; empty when there is neither.
+    `key` names the order's results in stable ids: the filler's number, else the placer's; empty when there is neither.
+    `asked` names the request, which is the placer's: the placer's number, else the filler's.
     """
 
-    __slots__ = ("all", "filler", "key", "placer")
+    __slots__ = ("all", "asked", "filler", "key", "placer")
 
     def __init__(self, reading: Reading, order: Order) -> None:
         orc = order.orc.row if order.orc else PADDING
@@ -30,6 +32,11 @@ class Numbers:
         self.all = [number for number in (placer, filler) if number]
         number = filler or placer
         self.key: tuple[str, ...] = (number["system"], number["value"]) if number else ()
+        self.asked = (placer["system"], placer["value"]) if placer and filler else self.key
+
+    def group(self, reading: Reading, orc: Row) -> Json | None:
+        """ORC-4: the number that orders placed together share."""
+        return (entity(reading, orc[4], "PGN") or pair(reading, orc[4], 0, "PGN")) if orc[4] else None
 
 
 def service_request(reading: Reading, order: Order, numbers: Numbers, code: Coded, key: str, report: Json) -> Json:
@@ -40,18 +47,18 @@ def service_request(reading: Reading, order: Order, numbers: Numbers, code: Code
     found: Json = {"resourceType": "ServiceRequest", "id": key}
     if numbers.all:
         found["identifier"] = numbers.all
-    if orc[4] and (group := entity(reading, orc[4], "PGN") or pair(reading, orc[4], 0, "PGN")):
+    if orc[4] and (group := numbers.group(reading, orc)):
         found["requisition"] = group
     _status(reading, found, orc, report["status"])
     found["intent"] = "reflex-order" if reading.text(row[11]) == "G" else "order"
-    if priority := PRIORITY.get(_priority(reading, row, orc)):
+    if priority := PRIORITY.get(priority_of(reading, row, orc)):
         found["priority"] = priority
     found["code"] = code.concept
     found["subject"] = report.get("subject") or {"extension": [absent_extension("unknown")]}  # the element is required
     if "encounter" in report:
         found["encounter"] = report["encounter"]
     put_time(reading, found, "authoredOn", orc[9], where + "-ORC-9")
-    if requester := _requester(reading, row, orc):
+    if requester := requester_of(reading, row, orc):
         found["requester"] = requester
     if row[31] and (reasons := concepts(reading, row[31])):
         found["reasonCode"] = reasons
@@ -77,10 +84,10 @@ def _status(reading: Reading, found: Json, orc: Row, report: str) -> None:
     elif control in ORDER_CONTROL:
         found["status"] = ORDER_CONTROL[control]
     else:
-        found["status"] = "completed" if report in _DONE else "unknown"
+        found["status"] = "completed" if report in DONE else "unknown"
 
 
-def _priority(reading: Reading, row: Row, orc: Row) -> str:
+def priority_of(reading: Reading, row: Row, orc: Row) -> str:
     """OBR-5, else the sixth component of quantity/timing (OBR-27, ORC-7), where it stood before TQ1."""
     if row[5]:
         return reading.part(row[5])
@@ -88,12 +95,17 @@ def _priority(reading: Reading, row: Row, orc: Row) -> str:
     return reading.text(reading.parts(timing.split(reading.repetition, 1)[0], 6)[5]) if timing else ""
 
 
-def _requester(reading: Reading, row: Row, orc: Row) -> Json | None:
+def requester_of(reading: Reading, row: Row, orc: Row) -> Json | None:
+    """OBR-16, else ORC-12: the first person, at the ordering facility (ORC-21) where there is one."""
     people = practitioners(reading, row[16] or orc[12])
-    if not people:
-        return None
     place = organization(reading, orc[21], orc[22]) if orc[21] else None
-    return role(reading, people[0], place, None, orc[14]) if place else people[0]
+    if place and orc[23] and (reached := telecoms(reading, orc[23], "work")):
+        reading.resources[place["reference"]].setdefault("telecom", reached)
+    if not people:
+        return place
+    if orc[24] and "reference" in people[0] and (where := addresses(reading, orc[24])):
+        reading.resources[people[0]["reference"]].setdefault("address", where)
+    return role(reading, people[0], place, None, row[17] or orc[14])
 
 
 def parent_numbers(reading: Reading, order: Order) -> list[Json]:

@@ -1,4 +1,4 @@
-"""PID as Patient, and PV1 as Encounter where it names a real patient class."""
+"""PID as Patient: identifiers, names, contact, birth and death. What is rarer stands in demographics.py."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from mappings.hl7v2_fhir.datatypes.names import addresses, names, telecoms
 from mappings.hl7v2_fhir.datatypes.times import put_date, put_period, put_time
 from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, Row
-from mappings.hl7v2_fhir.resources.people import practitioners
+from mappings.hl7v2_fhir.resources.account import account
+from mappings.hl7v2_fhir.resources.demographics import more_of, mother
 from mappings.hl7v2_fhir.vocabulary import (
     MARITAL_STATUS,
-    PATIENT_CLASS,
+    RESULTS,
     SEX,
     STANDARD,
-    TERMINOLOGY,
     US_SSN,
     Json,
+    typed,
 )
 
 _KEY_TYPES = {kind: rank for rank, kind in enumerate(("MR", "PI", "PT", ""))}
@@ -24,16 +25,6 @@ _KEY_TYPES = {kind: rank for rank, kind in enumerate(("MR", "PI", "PT", ""))}
 
 _IDENTIFIERS = ((2, ""), (3, ""), (4, ""), (18, "AN"), (19, "SS"), (20, "DL"))
 """The fields that hold identifiers, with the type that the field's definition gives."""
-
-_PARTICIPANTS: tuple[tuple[int, list[Json]], ...] = tuple(
-    (field, [{"coding": [{"system": TERMINOLOGY + "v3-ParticipationType", "code": code, "display": display}]}])
-    for field, code, display in (
-        (7, "ATND", "attender"),
-        (8, "REF", "referrer"),
-        (9, "CON", "consultant"),
-        (17, "ADM", "admitter"),
-    )
-)
 
 
 def patient(reading: Reading, pid: Row, fallback: str) -> Json:
@@ -57,7 +48,14 @@ def patient(reading: Reading, pid: Row, fallback: str) -> Json:
         found["address"] = places
     if any(pid[15:31]):
         _life(reading, found, pid)
-    return reading.put(found)
+    if pid[10] or pid[12] or any(pid[17:41]):
+        more_of(reading, found, pid)
+    subject = reading.put(found)
+    if pid[21]:
+        mother(reading, pid, subject)
+    if pid[18] and reading.header[9][:3] not in RESULTS:
+        account(reading, pid[18], subject)
+    return subject
 
 
 def _identifiers(reading: Reading, pid: Row) -> list[Json]:
@@ -67,19 +65,35 @@ def _identifiers(reading: Reading, pid: Row) -> list[Json]:
         if not (raw := pid[field]):
             continue
         for repetition in reading.repetitions(raw):
-            if made := extended(reading, repetition, kind):
+            if made := _licence(reading, repetition) if field == 20 else extended(reading, repetition, kind):
                 if field == 19:
                     made["system"] = US_SSN
                 found.setdefault((made["system"], made["value"]), made)
     return list(found.values())
 
 
+def _licence(reading: Reading, raw: str) -> Json | None:
+    """DLN: a driver's licence, whose authority is the state that issued it."""
+    parts = reading.parts(raw, 3)
+    value, state = reading.text(parts[0]), reading.text(parts[1])
+    if not value:
+        return None
+    found: Json = {"type": typed("DL"), "system": reading.dialect.authority(state, "", ""), "value": value}
+    put_period(reading, found, "period", "", parts[2], "PID-20")
+    return found
+
+
 def _identity(reading: Reading, identifiers: list[Json], fallback: str) -> str:
     if not identifiers:
         reading.find("patient_without_identifier", "PID-3")
         return stable("Patient", reading.sender, fallback)
-    best = min(identifiers, key=_rank) if len(identifiers) > 1 else identifiers[0]
+    best = best_of(identifiers)
     return stable("Patient", best["system"], best["value"])
+
+
+def best_of(identifiers: list[Json]) -> Json:
+    """The identifier that names the resource."""
+    return min(identifiers, key=_rank) if len(identifiers) > 1 else identifiers[0]
 
 
 def _rank(identifier: Json) -> int:
@@ -131,64 +145,3 @@ def _maiden_names(reading: Reading, raw: str) -> list[Json]:
     """PID-6, the mother's maiden name, which Patient has no element for."""
     families = [name["family"] for name in names(reading, raw) if "family" in name]
     return [{"url": STANDARD + "patient-mothersMaidenName", "valueString": family} for family in families]
-
-
-def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json], fallback: str) -> Json | None:
-    """Write the Encounter; None where PV1 says no patient class, or says it does not apply and names no visit."""
-    code = reading.part(pv1[2])
-    visit = extended(reading, pv1[19].split(reading.repetition, 1)[0], "VN") if pv1[19] else None
-    if code not in PATIENT_CLASS or (code in ("N", "U") and visit is None):
-        return None
-    key = (visit["system"], visit["value"]) if visit else (_said(subject), reading.part(pv1[44]) or fallback, code)
-    found: Json = {"resourceType": "Encounter", "id": stable("Encounter", *key)}
-    if notes:
-        found["extension"] = [{"url": STANDARD + "note", "valueAnnotation": note} for note in notes]
-    more = [made for part in reading.repetitions(pv1[50]) if (made := extended(reading, part))] if pv1[50] else []
-    if numbers := [visit, *more] if visit else more:
-        found["identifier"] = numbers
-    found["status"] = _encounter_status(reading, code, pv1[45])
-    found["class"] = PATIENT_CLASS[code]
-    _visit(reading, found, pv1, subject)
-    return reading.put(found)
-
-
-def _said(subject: Json | None) -> str:
-    """The patient as ids have named it from the first: the text of the reference, or `None`."""
-    return f"{{'reference': '{subject['reference']}'}}" if subject else "None"
-
-
-def _visit(reading: Reading, found: Json, pv1: Row, subject: Json | None) -> None:
-    """Kind, service, people, time and place of a visit."""
-    cached = reading.dialect.cached
-    if pv1[4] and (kinds := cached(concepts, reading, pv1[4])):
-        found["type"] = kinds
-    if pv1[10] and (service := cached(concept, reading, pv1[10])):
-        found["serviceType"] = service
-    if subject:
-        found["subject"] = subject
-    if people := _participants(reading, pv1):
-        found["participant"] = people
-    if pv1[44] or pv1[45]:
-        put_period(reading, found, "period", pv1[44], pv1[45], "PV1-44")
-    if pv1[3] and (place := cached(_place, reading, pv1[3])):
-        found["location"] = [{"location": {"display": place}}]
-
-
-def _encounter_status(reading: Reading, code: str, discharged: str) -> str:
-    if reading.part(discharged):
-        return "finished"
-    return {"P": "planned", "U": "unknown"}.get(code, "in-progress")
-
-
-def _participants(reading: Reading, pv1: Row) -> list[Json]:
-    found: list[Json] = []
-    for field, kind in _PARTICIPANTS:
-        if raw := pv1[field]:
-            found += ({"type": kind, "individual": person} for person in practitioners(reading, raw))
-    return found
-
-
-def _place(reading: Reading, raw: str) -> str:
-    """A location (PL) to show: point of care, room, bed, facility."""
-    parts = reading.parts(raw.split(reading.repetition, 1)[0], 4)[:4]
-    return " ".join(text for part in parts if (text := reading.text(part.split(reading.subcomponent, 1)[0])))

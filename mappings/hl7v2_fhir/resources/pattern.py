@@ -14,15 +14,15 @@ from mappings.hl7v2_fhir.datatypes.quantities import Unit, reference_range, unit
 from mappings.hl7v2_fhir.datatypes.values import DOCUMENT_TYPES, TEXT_TYPES, Put, numeric, put_for, put_other
 from mappings.hl7v2_fhir.ids import named
 from mappings.hl7v2_fhir.reading import Reading, Row, members
-from mappings.hl7v2_fhir.vocabulary import EXACT_STATUS, OBSERVATION_STATUS, STANDARD, Json, absent
+from mappings.hl7v2_fhir.vocabulary import EXACT_STATUS, OBSERVATION_STATUS, STANDARD, Json, absent, own_text
 
-_said_alike = itemgetter(2, 3, 4, 6, 7, 8, 10, 11)
+_said_alike = itemgetter(2, 3, 4, 6, 7, 8, 9, 10, 11, 12)
 """The fields of an OBX that laboratories send in the same combinations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The parsed OBX-2, 3, 4, 6, 7, 8, 10 and 11; what every result says alike is JSON text already."""
+    """The parsed OBX-2, 3, 4 and 6 to 12; what every result says alike is JSON text already."""
 
     name: bytes  # names the test in stable ids
     status: str
@@ -112,11 +112,15 @@ def _absent(said: str, status: str) -> Json:
 
 
 def _extensions(reading: Reading, row: Row) -> list[Json]:
-    """Sub-id and nature of the test, which Observation has no element for."""
+    """Sub-id, nature of the test, probability and age of the range, which Observation has no element for."""
     found: list[Json] = []
     if sub := reading.text(row[4]):
         part = {"url": "original-sub-identifier", "valueString": sub}
         found.append({"url": STANDARD + "observation-v2-subid", "extension": [part]})
     for nature in concepts(reading, row[10]) if row[10] else ():
         found.append({"url": STANDARD + "observation-nature-of-abnormal-test", "valueCodeableConcept": nature})
+    if probability := reading.text(row[9]):
+        found.append(own_text("v2-probability", probability))
+    if since := reading.text(row[12]):
+        found.append(own_text("v2-range-effective", since))
     return found

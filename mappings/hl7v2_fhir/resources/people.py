@@ -38,6 +38,13 @@ def _people(reading: Reading, raw: str) -> list[Json]:
     return [_practitioner(name, numbers) for name, numbers in people if name or numbers]
 
 
+def practitioner(reading: Reading, called: list[Json], number: Json, places: list[Json], reached: list[Json]) -> Json:
+    """A reference to a person whose number, names, addresses and telecoms stand in fields of their own."""
+    key = stable("Practitioner", number["system"], number["value"])
+    person = {"resourceType": "Practitioner", "id": key, "identifier": [number], "name": called}
+    return _joined(reading, compact({**person, "telecom": reached, "address": places}))
+
+
 def interpreters(reading: Reading, raw: str) -> list[Json]:
     """References to the people of an NDL field, whose name (CNN) stands in subcomponents; tolerates an XCN."""
     found = []
@@ -108,7 +115,7 @@ def _organization(reading: Reading, raw: str, address: str) -> Json | None:
     parts = reading.parts(raw, 10)
     name, value = reading.text(parts[0]), reading.text(parts[9]) or reading.text(parts[2])
     number = identifier(reading, value, parts[5], reading.text(parts[6])) if value else None
-    return _write_organization(reading, name, number, addresses(reading, address))
+    return written_organization(reading, name, number, addresses(reading, address))
 
 
 def producer(reading: Reading, raw: str) -> Json | None:
@@ -132,10 +139,11 @@ def _producer(reading: Reading, raw: str) -> Json | None:
     if "code" in coding:
         system = CLIA if reading.text(reading.parts(raw, 3)[2]) == "CLIA" else coding.get("system", "")
         number = {"system": system or reading.dialect.authority("", "", ""), "value": coding["code"]}
-    return _write_organization(reading, said.get("text", ""), number, [])
+    return written_organization(reading, said.get("text", ""), number, [])
 
 
-def _write_organization(reading: Reading, name: str, number: Json | None, places: list[Json]) -> Json | None:
+def written_organization(reading: Reading, name: str, number: Json | None, places: list[Json]) -> Json | None:
+    """A reference to an organization, by its number, else by its name; None without both."""
     if number:
         key = stable("Organization", number["system"], number["value"])
     elif name:
@@ -149,7 +157,7 @@ def _write_organization(reading: Reading, name: str, number: Json | None, places
 
 def role(reading: Reading, person: Json, place: Json | None, code: Json | None, telecom: str = "") -> Json:
     """A reference to what a person is at an organization; to the person where there is nothing to add."""
-    if not place and not code:
+    if not (place or code or telecom):
         return person
     named = [str(part) for part in (person, place, code)]
     return reading.put(

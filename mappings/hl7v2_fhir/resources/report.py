@@ -11,10 +11,12 @@ from mappings.hl7v2_fhir.resources.observation import Setting
 from mappings.hl7v2_fhir.resources.order import Numbers
 from mappings.hl7v2_fhir.resources.people import interpreters
 from mappings.hl7v2_fhir.structure import Order
-from mappings.hl7v2_fhir.vocabulary import REPORT_STATUS, SECTION, SECTION_CATEGORY, Json
+from mappings.hl7v2_fhir.vocabulary import REPORT_STATUS, SECTION, SECTION_CATEGORY, Json, own_text
 
 _OPEN = frozenset({"registered", "preliminary", "unknown"})
-_CLOSED = frozenset({"final", "corrected", "amended", "cancelled", "entered-in-error"})
+_WRONG = "entered-in-error"
+_CLOSED = frozenset({"final", "corrected", "amended", "cancelled", _WRONG})
+_CHANGED = frozenset({"corrected", "amended", _WRONG})
 _BETTER = frozenset({"final", "corrected"})
 
 
@@ -38,11 +40,19 @@ def begin_report(reading: Reading, order: Order, numbers: Numbers, code: Coded, 
         put_time(reading, effective, "effectiveDateTime", row[7], where + "-7")
     found.update(effective)
     setting.effective = effective
-    if row[22] and (issued := instant(reading, row[22])):
-        found["issued"] = issued
+    if row[22]:
+        _issued(reading, found, row[22])
     if row[32] and (people := interpreters(reading, row[32])):
         found["resultsInterpreter"] = people
     return found
+
+
+def _issued(reading: Reading, found: Json, raw: str) -> None:
+    """OBR-22; a time that is less than an instant is kept beside it: nothing is added to it."""
+    if issued := instant(reading, raw):
+        found["issued"] = issued
+    elif text := reading.part(raw):
+        found["_issued"] = {"extension": [own_text("v2-time", text)]}
 
 
 def _category(reading: Reading, found: Json, raw: str, setting: Setting) -> None:
@@ -79,13 +89,16 @@ def finish_report(reading: Reading, report: Json, order: Order, statuses: Sequen
 
 
 def _derived(statuses: Sequence[str]) -> str:
-    """A report without a status is as far as its results: all final, some of them, or none known."""
+    """A report without a status is as far as its results: all final, some of them, or none known.
+
+    Results that were entered in error never make it final: it is corrected, or as wrong as they are.
+    """
     if not statuses or "unknown" in statuses:
         return "unknown"
-    if all(status == "cancelled" for status in statuses):
-        return "cancelled"
+    if all(status in ("cancelled", _WRONG) for status in statuses):
+        return "cancelled" if "cancelled" in statuses else _WRONG
     if all(status in _CLOSED for status in statuses):
-        return "corrected" if {"corrected", "amended"} & set(statuses) else "final"
+        return "final" if _CHANGED.isdisjoint(statuses) else "corrected"
     if all(status == "registered" for status in statuses):
         return "registered"
     return "preliminary" if "preliminary" in statuses else "partial"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
 from mappings.hl7v2_fhir.datatypes.identifiers import extended, pair
 from mappings.hl7v2_fhir.datatypes.notes import annotated
@@ -9,8 +11,14 @@ from mappings.hl7v2_fhir.datatypes.quantities import composite
 from mappings.hl7v2_fhir.datatypes.times import put_period, put_time
 from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, Row, compact
+from mappings.hl7v2_fhir.resources.container import put_container
+from mappings.hl7v2_fhir.resources.people import practitioners
+from mappings.hl7v2_fhir.standing import map_named
 from mappings.hl7v2_fhir.structure import Noted
 from mappings.hl7v2_fhir.vocabulary import Json
+
+_more = itemgetter(5, 6, 9, 10, 11, 13, 15, 16, 19, 21, 22, 23, 25, 26, 27, 28, 29, 32, 33)
+"""The fields of an SPM that few have; its map says what they become."""
 
 
 def specimen(reading: Reading, spm: Noted, subject: Json | None, order: str) -> Json:
@@ -36,6 +44,12 @@ def specimen(reading: Reading, spm: Noted, subject: Json | None, order: str) -> 
         found["note"] = [
             {"text": text} for part in reading.repetitions(row[14]) if (text := reading.text(part))
         ] + found["note"]
+    if any(_more(row)):
+        if row[21] and found["status"] != "available":
+            found["status"] = "unsatisfactory"
+        map_named(reading, "SPM", "SPM-Specimen").fill(reading, row, found, where)
+    for sac in spm.details:
+        put_container(reading, found, sac)
     return _written(reading, compact(found))
 
 
@@ -97,3 +111,30 @@ def source(reading: Reading, obr: Row, subject: Json | None, order: str, number:
     found["collection"] = collection
     found["note"] = [{"text": text}] if text else []
     return reading.put(compact(found))
+
+
+def collected(
+    reading: Reading, obr: Row, subject: Json | None, order: str, made: list[Json], number: int
+) -> Json | None:
+    """OBR-9, 10, 14, 15 and 39 of an order: added to its one specimen, else a Specimen; None when they say nothing."""
+    if not any((obr[9], obr[10], obr[14], obr[15], obr[39])) or len(made) > 1:
+        return None
+    reference = made[0] if made else source(reading, obr, subject, order, number) if obr[15] else None
+    if reference is None:
+        found: Json = {"resourceType": "Specimen", "id": stable("Specimen", order, "OBR-15"), "subject": subject}
+        reference = reading.put(compact(found))
+    resource = reading.resources[reference["reference"]]
+    collection = resource.get("collection", {})
+    if people := practitioners(reading, obr[10]):
+        collection.setdefault("collector", people[0])
+    if amount := composite(reading, obr[9]):
+        collection.setdefault("quantity", amount)
+    if not made and "collectedDateTime" not in collection and "collectedPeriod" not in collection:
+        put_time(reading, collection, "collectedDateTime", obr[7], f"OBR[{number}]-7")
+    if collection:
+        resource["collection"] = collection
+    if "receivedTime" not in resource:
+        put_time(reading, resource, "receivedTime", obr[14], f"OBR[{number}]-14")
+    for comment in concepts(reading, obr[39]):
+        resource.setdefault("note", []).append({"text": comment.get("text") or comment["coding"][0]["code"]})
+    return None if made else reference
