@@ -175,6 +175,8 @@ async def path(
     if role in ("all", "worker"):
         _outlets(line)
         await line.worker.broker.start(line.heard)
+    if role in ("all", "ingress"):
+        await line.worker.broker.hear_answers(line.ports.applications.told)  # type: ignore[attr-defined]
     try:
         yield line
     finally:

@@ -1,11 +1,18 @@
-"""What FHIR R4 asks of every bundle and fhir.resources does not check: ids, references, empty elements, invariants."""
+"""What FHIR R4 asks of every bundle: its structure, and what neither that nor the published definitions can check.
+
+These rules need nothing but what is installed, and they are fast: every bundle that a test makes goes through them.
+Bindings, extensions and the other invariants are for `fhir_validator.py`, which needs the definitions.
+"""
 
 from __future__ import annotations
 
+import binascii
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from fhir.resources.R4B import get_fhir_model_class
+import fhirkit
+import orjson
 
 ID = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.")
 COMMON = {"registered", "preliminary", "final", "amended", "corrected", "cancelled", "entered-in-error", "unknown"}
@@ -13,9 +20,35 @@ STATUSES = {
     "Observation": COMMON,
     "DiagnosticReport": COMMON | {"partial", "appended"},
     "ServiceRequest": {"draft", "active", "on-hold", "revoked", "completed", "entered-in-error", "unknown"},
-    "Encounter": {"planned", "arrived", "triaged", "in-progress", "onleave", "finished", "cancelled", "unknown"},
+    "Encounter": {
+        "planned",
+        "arrived",
+        "triaged",
+        "in-progress",
+        "onleave",
+        "finished",
+        "cancelled",
+        "entered-in-error",
+        "unknown",
+    },
     "Specimen": {"available", "unavailable", "unsatisfactory", "entered-in-error"},
+    "DocumentReference": {"current", "superseded", "entered-in-error"},
+    "Immunization": {"completed", "entered-in-error", "not-done"},
+    "MedicationRequest": {
+        *("active", "on-hold", "cancelled", "completed", "entered-in-error", "stopped", "draft", "unknown"),
+    },
+    "MedicationDispense": {
+        *("preparation", "in-progress", "cancelled", "on-hold", "completed", "entered-in-error", "stopped"),
+        *("declined", "unknown"),
+    },
+    "Appointment": {
+        *("proposed", "pending", "booked", "arrived", "fulfilled", "cancelled", "noshow", "entered-in-error"),
+        *("checked-in", "waitlist"),
+    },
+    "Coverage": {"active", "cancelled", "draft", "entered-in-error"},
 }
+MIME = re.compile(r"[a-z-]+/[A-Za-z0-9.+_-]+(;.*)?")
+UNTIMED = {"proposed", "cancelled", "waitlist"}
 COMPARATORS = {"<", "<=", ">=", ">"}
 
 
@@ -25,15 +58,10 @@ def faults(bundle: dict[str, Any]) -> list[str]:
 
 
 def _structure(bundle: dict[str, Any]) -> Iterator[str]:
-    """The R4B models, resource by resource: elements, types, cardinalities."""
-    for entry in bundle.get("entry", ()):
-        resource = entry["resource"]
-        try:
-            get_fhir_model_class(resource["resourceType"]).model_validate(resource)
-        except ValueError as error:
-            yield f"{resource['resourceType']}: {error}"
-    head = {name: value for name, value in bundle.items() if name != "entry"}
-    get_fhir_model_class("Bundle").model_validate(head)
+    """The R4 structure of everything: elements, types, cardinalities, formats of dates and numbers."""
+    for issue in fhirkit.validate(orjson.dumps(bundle)):
+        if issue.severity == "error":
+            yield f"{issue.path}: {issue.message}"
 
 
 def _empties(element: Any, path: str) -> Iterator[str]:
@@ -65,18 +93,25 @@ def _entries(bundle: dict[str, Any]) -> Iterator[str]:
                 yield f"{key} is not where it says"
         for element in walk(resource):
             reference = element.get("reference")
-            if isinstance(reference, str) and reference not in urls:
+            if isinstance(reference, str) and reference not in urls and not _is_contained(resource, reference):
                 yield f"{reference} leads nowhere"
+
+
+def _is_contained(resource: dict[str, Any], reference: str) -> bool:
+    return reference.startswith("#") and any("#" + one["id"] == reference for one in resource.get("contained", ()))
 
 
 def _elements(bundle: dict[str, Any]) -> Iterator[str]:
     for entry in bundle.get("entry", ()):
         resource = entry["resource"]
         kind = resource["resourceType"]
-        if kind in STATUSES and "status" in resource and resource["status"] not in STATUSES[kind]:
+        if kind in STATUSES and "status" in resource and str(resource["status"]) not in STATUSES[kind]:
             yield f"{kind}.status {resource['status']}"
         if kind == "Observation":
             yield from _observation(resource)
+        said = {name.lstrip("_") for name in resource}  # an element with no value but a reason for that is one as well
+        if kind == "Appointment" and resource.get("status") not in UNTIMED and not {"start", "end"} <= said:
+            yield "app-3: an appointment without start or end"
         for element in walk(resource):
             yield from _element(element)
 
@@ -87,7 +122,7 @@ def _observation(resource: dict[str, Any]) -> Iterator[str]:
         yield "two values"
     if values and "dataAbsentReason" in resource:
         yield "obs-6: a value and a reason for its absence"
-    if values and "component" in resource:
+    if values and any(part.get("code") == resource.get("code") for part in resource.get("component", ())):
         yield "obs-7: a value beside components of the same code"
     if not values and "dataAbsentReason" not in resource and "component" not in resource:
         yield "neither value nor reason"
@@ -99,7 +134,7 @@ def _observation(resource: dict[str, Any]) -> Iterator[str]:
 def _element(element: dict[str, Any]) -> Iterator[str]:
     if "comparator" in element and element["comparator"] not in COMPARATORS:
         yield "a comparator that is none"
-    if "code" in element and "unit" in element and "system" not in element:
+    if "code" in element and "system" not in element and element.keys() & {"unit", "value"}:
         yield "qty-3: a unit code without its system"
     system = element.get("system")
     if isinstance(system, str) and ":" not in system and "code" in element:
@@ -107,8 +142,20 @@ def _element(element: dict[str, Any]) -> Iterator[str]:
     for name in ("code", "system", "url"):
         if isinstance(element.get(name), str) and element[name] != element[name].strip():
             yield f"{name} has spaces around it"
-    if "contentType" in element and "data" in element and not isinstance(element["data"], str):
-        yield "data is no base64"
+    yield from _attachment(element)
+
+
+def _attachment(element: dict[str, Any]) -> Iterator[str]:
+    """att-1, and data that a receiver can decode and name."""
+    if "data" in element and "contentType" not in element and not element.keys() & {"origin", "resourceType"}:
+        yield "att-1: data without a content type"
+    if MIME.fullmatch(element.get("contentType", "text/plain")) is None:
+        yield f"content type {element['contentType']} is none"
+    if "contentType" in element and "data" in element:
+        try:
+            binascii.a2b_base64(element["data"], strict_mode=True)
+        except (TypeError, binascii.Error):
+            yield "data is no base64"
 
 
 def walk(element: Any) -> Iterator[dict[str, Any]]:

@@ -36,6 +36,10 @@ class Bell(LocalBroker):
         for bell in self._bells:
             LocalBroker.ring(bell, channel)
 
+    def answered(self, message: str) -> None:
+        for bell in self._bells:
+            LocalBroker.answered(bell, message)
+
 
 @dataclass
 class Outside:

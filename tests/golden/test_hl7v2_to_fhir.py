@@ -1,4 +1,4 @@
-"""Synthetic results in, exact bundle and findings out; `--update-golden` writes what comes out now."""
+"""Synthetic messages in, exact bundle and findings out; `--update-golden` writes what comes out now."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mappings.hl7v2_fhir import transaction
 from mappings.lookup import CodeTables
 from mappings.rules import apply_maps
 
-FOLDER = Path(__file__).parent / "oru"
-CASES = sorted(FOLDER.glob("*.hl7"))
+FOLDER = Path(__file__).parent / "hl7v2_to_fhir"
+CASES = sorted(FOLDER.glob("*/*.hl7"))
 TABLES = CodeTables()
 CONTEXT = Conversion("golden", timezone="America/Chicago", sender="northside-laboratory")
 RULES = (MapRule("OBR-4", "northside-loinc", "pass"), MapRule("OBX-3", "northside-loinc", "pass", "replace"))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_bundle_is_the_expected_one(case: Path, update_golden: bool) -> None:
     made = convert(case)
     shown = show(made)
@@ -35,12 +35,12 @@ def test_the_bundle_is_the_expected_one(case: Path, update_golden: bool) -> None
     assert shown == expected.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_bundle_follows_fhir(case: Path) -> None:
     assert faults(orjson.loads(convert(case).payload)) == []
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_replay_gives_the_same_bytes(case: Path) -> None:
     assert convert(case).payload == convert(case).payload
 

@@ -10,13 +10,15 @@ import ast
 import configparser
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from engine import observe, registry
 from engine.knobs import Knob
 from engine.model import DeliveryState
 from engine.web.metrics import Gauges, Waiting, render
+from mappings.fhir_hl7v2 import KNOBS as TO_HL7V2
+from mappings.fhir_hl7v2.findings import TEXTS as TEXTS_TO_HL7V2
 from mappings.hl7v2_fhir.findings import TEXTS
 
 ROOT = Path(__file__).parents[2]
@@ -106,7 +108,10 @@ def connectors() -> dict[str, list[str]]:
 
 def knobs(scheme: str, side: str) -> str:
     """A connector's knobs, each with its kind, default and meaning."""
-    declared: tuple[Knob, ...] = getattr(registry.connector(scheme), f"{side}_KNOBS", ())
+    return _knobs(getattr(registry.connector(scheme), f"{side}_KNOBS", ()))
+
+
+def _knobs(declared: Iterable[Knob]) -> str:
     return "\n".join(["| knob | kind | default | meaning |", "|---|---|---|---|", *map(_knob, declared)])
 
 
@@ -115,9 +120,9 @@ def _knob(knob: Knob) -> str:
     return f"| `{knob.name}` | {kind} | `{json.dumps(knob.default)}` | {knob.help[0].upper()}{knob.help[1:]}. |"
 
 
-def findings() -> str:
+def findings(texts: Mapping[str, str] = TEXTS) -> str:
     """What a conversion may report."""
-    return _table(("code", "what it says"), ((code, text) for code, text in TEXTS.items()))
+    return _table(("code", "what it says"), ((code, text) for code, text in texts.items()))
 
 
 def metrics() -> str:
@@ -166,6 +171,8 @@ def parts() -> Iterator[tuple[Path, str, Callable[[], str]]]:
     yield DOCS / "architecture.md", "rooms", rooms
     yield DOCS / "architecture.md", "layers", layers
     yield DOCS / "fhir.md", "findings", findings
+    yield DOCS / "fhir-to-hl7v2.md", "findings", lambda: findings(TEXTS_TO_HL7V2)
+    yield DOCS / "fhir-to-hl7v2.md", "knobs", lambda: _knobs(TO_HL7V2)
     yield DOCS / "operations.md", "metrics", metrics
     yield DOCS / "operations.md", "log fields", log_fields
     for scheme in connectors():

@@ -40,9 +40,10 @@ def test_every_key_is_documented_as_it_is() -> None:
 
 
 def test_every_fact_is_documented_as_it_is() -> None:
-    facts = registry.facts("hl7v2")
-    assert rows_below("| fact | meaning |") == [[f"| `{name}` | {meaning} |" for name, meaning in facts.items()]]
-    assert len(facts) > 10
+    facts = [registry.facts(kind) for kind in ("hl7v2", "fhir")]
+    tables = [[f"| `{name}` | {meaning} |" for name, meaning in each.items()] for each in facts]
+    assert rows_below("| fact | meaning |") == tables
+    assert all(len(each) > 10 for each in facts)
 
 
 def test_every_key_of_a_case_is_documented() -> None:

@@ -17,7 +17,7 @@ NOT_REASONS = {
     "backup_changed", "token_file", "no_channel", "no_server", "no_answer", "no_store", "forbidden", "usage", "faults",
     "comes_later", "address", "keys_missing", "file", "malformed", "term", "not_hl7v2", "unfinished_move", "moved_away",
     "balance_open", "move_differs", "store_in_use", "target_not_empty", "role", "unsafe_database", "too_many_processes",
-    "expelled",
+    "expelled", "month_in_use", "month_in_window", "month_open", "month_recent",
 }  # fmt: skip
 """Codes of commands and starts: answered there, never written to a message or delivery."""
 RAISED = {"Held", "Unreadable", "Refused", "NotAccepted", "TooLarge", "WrongEnvironment", "StoreUnavailable"}
