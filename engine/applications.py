@@ -1,7 +1,8 @@
 """Answers that wait for a destination: on channels with answer = "application" the sender hears what it said.
 
 Invariant: the sender waits at most `answer_within`; after that it hears an error and the delivery goes on. Whoever
-asks listens before the store is read, so that no outcome falls between the two.
+asks listens before the store is read, so that no outcome falls between the two. What another process carried, that
+one tells over the broker; when it is not heard, a look into the store finds it.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from typing import Any, Protocol, TypeVar
 
 from engine.errors import Reply, StoreUnavailable
 from engine.lane import stands_still
-from engine.model import MICROSECONDS, Delivery, DeliveryState, Kept, Outcome, Settlement, Verdict
+from engine.model import MICROSECONDS, Delivery, DeliveryState, Kept, Outcome, Settlement, Verdict, read_id
 from engine.ports import Running
 from engine.store import backlog
 
-LOOK_SECONDS = 0.1
-"""Between two looks at a delivery that another process carries."""
+LOOK_SECONDS = 5.0
+"""The longest between two looks at a delivery that another process carries, and of whose answer nothing was heard."""
+UNTOLD_LOOK_SECONDS = 0.1
+"""The same where no broker is between the processes, and nobody can tell."""
 T = TypeVar("T")
 
 LATE = "the destination has not answered in time; the message is kept and delivery goes on"
@@ -38,17 +41,28 @@ class Deliveries(Protocol):
         ...
 
 
-class Applications:
-    """Who waits for which delivery's outcome."""
+class Waiting:
+    """One sender that waits for what a destination says of its message."""
 
-    def __init__(self, deliveries: Deliveries) -> None:
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        self.outcome: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
+        self.is_told = asyncio.Event()
+        """Another process has said that the answer is in the store."""
+
+
+class Applications:
+    """Who waits for which delivery's outcome. `is_told`: other processes can tell this one."""
+
+    def __init__(self, deliveries: Deliveries, is_told: bool = True) -> None:
         self._deliveries = deliveries
-        self._waiting: dict[tuple[int, str], set[asyncio.Future[Settlement]]] = {}  # by message and destination
+        self._look_seconds = LOOK_SECONDS if is_told else UNTOLD_LOOK_SECONDS
+        self._waiting: dict[int, set[Waiting]] = {}  # by message
 
     async def verdict(self, kept: Kept, running: Running) -> Verdict:
         """What the one answering destination said of a message, or an error when it said nothing in time."""
         name = next(spec.name for spec in running.channel.destinations if spec.answers)
-        with self._listening(kept.verdict.message, name) as outcome:
+        with self._listening(kept.verdict.message, name) as waiting:
             try:
                 delivery, reason = await self._delivery(kept, name)
             except StoreUnavailable as error:
@@ -59,10 +73,11 @@ class Applications:
                 return _not_taken(reason, kept.verdict)
             within = running.channel.source.answer_within
             if not self._deliveries.shared:
-                return await _wait(outcome, kept.verdict, within)
-            looking = asyncio.get_running_loop().create_task(self._look(kept.verdict.message, name, outcome))
+                return await _wait(waiting.outcome, kept.verdict, within)
+            every = min(self._look_seconds, within / MICROSECONDS / 2)
+            looking = asyncio.get_running_loop().create_task(self._look(kept.verdict.message, waiting, every))
             try:
-                return await _wait(outcome, kept.verdict, within)
+                return await _wait(waiting.outcome, kept.verdict, within)
             finally:
                 looking.cancel()
 
@@ -70,16 +85,25 @@ class Applications:
         """Wake whoever waits, once the outcome is one that will not change by itself."""
         if not self._waiting or not (settlement.state is DeliveryState.DELIVERED or stands_still(settlement.state)):
             return
-        for outcome in self._waiting.get((delivery.message, delivery.destination), ()):
-            if not outcome.done():
-                outcome.set_result(settlement)
+        for waiting in self._waiting.get(delivery.message, ()):
+            if waiting.destination == delivery.destination and not waiting.outcome.done():
+                waiting.outcome.set_result(settlement)
 
-    async def _look(self, message: int, destination: str, outcome: asyncio.Future[Settlement]) -> None:
-        """Another process may carry the delivery, and nobody tells this one: look, while its sender waits."""
+    def told(self, message: str) -> None:
+        """Another process says that the answer to a message is in the store: its word is a reason to look, no more."""
+        with suppress(ValueError):  # somebody else's word
+            for waiting in self._waiting.get(read_id(message), ()):
+                waiting.is_told.set()
+
+    async def _look(self, message: int, waiting: Waiting, every: float) -> None:
+        """Another process may carry the delivery: look when it tells so, and after a while in any case."""
+        outcome = waiting.outcome
         while not outcome.done():
-            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(waiting.is_told.wait(), every)
+            waiting.is_told.clear()
             with suppress(StoreUnavailable):
-                found = await self._deliveries.read(lambda c: backlog.delivery_of(c, message, destination))
+                found = await self._deliveries.read(lambda c: backlog.delivery_of(c, message, waiting.destination))
                 if found is not None and not outcome.done():
                     delivery, reason = found
                     if delivery.state is DeliveryState.DELIVERED or stands_still(delivery.state):
@@ -93,18 +117,17 @@ class Applications:
         return await self._deliveries.delivery_of(kept.verdict.message, name) or (None, "")
 
     @contextmanager
-    def _listening(self, message: int, destination: str) -> Iterator[asyncio.Future[Settlement]]:
+    def _listening(self, message: int, destination: str) -> Iterator[Waiting]:
         """A future of one's own for the outcome: who gives up leaves the others waiting."""
-        key = message, destination
-        outcome: asyncio.Future[Settlement] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(key, set())
-        waiting.add(outcome)
+        mine = Waiting(destination)
+        waiting = self._waiting.setdefault(message, set())
+        waiting.add(mine)
         try:
-            yield outcome
+            yield mine
         finally:
-            waiting.discard(outcome)
+            waiting.discard(mine)
             if not waiting:
-                self._waiting.pop(key, None)
+                self._waiting.pop(message, None)
 
 
 async def _wait(outcome: asyncio.Future[Settlement], verdict: Verdict, within: int) -> Verdict:

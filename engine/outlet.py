@@ -18,7 +18,7 @@ from engine import observe
 from engine.breaker import Breaker
 from engine.errors import StoreUnavailable
 from engine.lane import Lane, Memory, stands_still
-from engine.model import MICROSECONDS, Delivery, DeliveryState, Settlement
+from engine.model import MICROSECONDS, Delivery, DeliveryState
 from engine.owned import Owned
 from engine.pipeline import Carried, carry
 from engine.ports import Destination, Ports, Running
@@ -50,7 +50,7 @@ class Host(Protocol):
     async def recorded(self, carried: Carried | None) -> None:
         """Wait until an outcome is durable."""
 
-    def settled(self, delivery: Delivery, settlement: Settlement) -> None:
+    def settled(self, outlet: Outlet, carried: Carried) -> None:
         """Tell whoever waits for this delivery's outcome."""
 
     def release(self, outlet: Outlet, lane: Lane, due: int | None, ended: bool) -> None:
@@ -104,8 +104,10 @@ class Outlet:
     # lanes at work
 
     def wake(self, lane: Lane) -> None:
-        """Let a lane go on, now or when it has a place."""
+        """Let a lane go on, now or when it has a place; one in which nothing is left is not kept."""
         if lane.running or lane.timer or (not lane.queue and lane.later <= lane.seen):
+            if lane.empty:
+                self.owned.release(lane)  # while it is in memory the sweeper takes it for one that is cared for
             return
         self._line_up(lane)
         self.pump()
@@ -198,7 +200,8 @@ class Outlet:
 
     async def _carry(self, delivery: Delivery) -> Carried | Unclaimed:
         try:
-            carried = await carry(delivery, self.running, self.spec, self.destination, self._host.ports)
+            with self.owned.sending(delivery):
+                carried = await carry(delivery, self.running, self.spec, self.destination, self._host.ports)
             return carried or Unclaimed.GONE
         except StoreUnavailable as error:
             observe.failed("claim_failed", error, channel=delivery.channel, destination=delivery.destination)
@@ -213,7 +216,7 @@ class Outlet:
             self._judge_reach(settlement.outcome.unreachable)
             delivery.tries, delivery.attempt = carried.attempt.number, carried.attempt.id
         delivery.state, delivery.attempts = settlement.state, settlement.attempts
-        self._host.settled(delivery, settlement)
+        self._host.settled(self, carried)
         if settlement.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT):
             delivery.next_at = settlement.next_at
             self._sleep(lane, delivery, settlement.next_at - settlement.at)

@@ -6,7 +6,8 @@ an offer that was under way does not begin it anew. On a store that is not share
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from engine.lane import Lane, Memory, behind
@@ -41,6 +42,7 @@ class Owned:
         self.shared = process.ports.store.shared
         self._merging: dict[bytes, bytes] = {}  # lanes that stand at a merge, and the other lane that each waits for
         self._waited: set[bytes] = set()  # lanes that stood at a merge when the sweeper came by
+        self._under_way: set[bytes] = set()  # second lanes of the merges that are being sent
         self._name = (channel.name, spec.name)
         self._rule = behind(channel.kind, spec)
         self._holding = frozenset({spec.name}) if spec.in_doubt == "hold" else frozenset[str]()
@@ -140,13 +142,31 @@ class Owned:
 
     def may_go(self, lane: Lane, delivery: Delivery) -> bool:
         """A merge goes out from its first lane, when it heads both and the other has nothing under way."""
+        if lane.key in self._under_way:
+            return False  # a person put this one back in front of a merge that had passed it
         if not delivery.barrier:
             return True
         if lane.key != delivery.lane:
             return False
         other = self.lane(delivery.barrier)
         head = other.next()
-        return head is not None and head.id == delivery.id and not other.running
+        return head is not None and head.id == delivery.id and not (other.running or other.key in self._under_way)
+
+    @contextmanager
+    def sending(self, delivery: Delivery) -> Iterator[None]:
+        """While a merge is being sent from its first lane nothing else goes out from its second one."""
+        if not delivery.barrier:
+            yield
+            return
+        self._under_way.add(delivery.barrier)
+        try:
+            yield
+        finally:
+            self._under_way.discard(delivery.barrier)
+            other = self.lanes.get(delivery.barrier)
+            head = other.next() if other is not None else None
+            if other is not None and (head is None or head.id != delivery.id or other.release_due is not None):
+                self._wake(other)
 
     def wait_for_other(self, lane: Lane, merge: Delivery) -> None:
         """A lane stands at a merge; from its second lane the first one is woken, from which the merge goes out."""
@@ -171,6 +191,8 @@ class Owned:
 
     def release(self, lane: Lane, due: int | None = None) -> None:
         """Give up a lane: whoever owns none may take it when it is due, or when it is fed. The store has it all."""
+        if not self.has(lane):
+            return  # its partner at a merge was released just now, and this one with it
         ended = lane.ended and lane.release_due is None
         self.lanes.pop(lane.key, None)
         lane.clear()
@@ -185,7 +207,7 @@ class Owned:
             lane = self.lanes.get(key)
             if lane is not None:
                 lane.release_due = self._process.ports.store.now()
-                if not lane.running:
+                if not lane.running and key not in self._under_way:
                     self.release(lane, lane.release_due)
 
     def release_idle(self) -> None:

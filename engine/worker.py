@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from engine import observe
 from engine.errors import StoreUnavailable
 from engine.lane import Lane, Memory, stands_still
-from engine.model import Delivery, DeliveryState, Settlement
+from engine.model import Delivery, DeliveryState, Settlement, show_id
 from engine.outlet import STORE_PAUSE_SECONDS, Outlet
 from engine.pipeline import Carried
 from engine.ports import Broker, Ports
@@ -20,6 +21,8 @@ from engine.sharing import Sharing
 
 MOST_QUEUED = 200_000
 """Deliveries queued in memory over all lanes; what is beyond is read from the store when its lane gets there."""
+FLOWING = (DeliveryState.QUEUED, DeliveryState.IN_DOUBT)
+"""The states in which a delivery goes on by itself."""
 
 
 class Worker:
@@ -53,9 +56,17 @@ class Worker:
 
     # outcomes
 
-    def settled(self, delivery: Delivery, settlement: Settlement) -> None:
-        """Tell whoever waits for this delivery's outcome."""
-        self.on_settled(delivery, settlement)
+    def settled(self, outlet: Outlet, carried: Carried) -> None:
+        """Tell whoever waits for this delivery's outcome: here at once, in other processes when they can read it."""
+        self.on_settled(carried.delivery, carried.settlement)
+        waited_for = outlet.spec.answers and outlet.running.channel.source.answer == "application"
+        if waited_for and self.ports.store.shared and carried.settlement.state not in FLOWING:
+            carried.durable.add_done_callback(partial(self._tell_others, show_id(carried.delivery.message)))
+
+    def _tell_others(self, message: str, durable: asyncio.Future[bool]) -> None:
+        """What could not be recorded, or is evidence only, is no answer."""
+        if not durable.cancelled() and durable.exception() is None and durable.result():
+            self.broker.answered(message)
 
     async def recorded(self, carried: Carried | None) -> None:
         """Wait until an outcome is durable; while the store cannot take it, try again: it must not be lost."""
@@ -93,7 +104,7 @@ class Worker:
             lane = outlet.owned.lane(key)
             lane.unblock(delivery.id)
             lane.remove(delivery.id)
-            if delivery.state in (DeliveryState.QUEUED, DeliveryState.IN_DOUBT):
+            if delivery.state in FLOWING:
                 lane.add(delivery)
             outlet.wake(lane)
 

@@ -156,8 +156,7 @@ def write_mapped() -> None:
         wanted.setdefault(one.name, []).append(one)
     for name, all_of_it in wanted.items():
         old = there.get(name)
-        contexts = [one["expression"] for one in old["context"]] if old else []
-        kinds = [one["code"] for one in old["differential"]["element"][-1]["type"]] if old else []
+        contexts, kinds = _said(old)
         if "Element" not in contexts:
             contexts = sorted({*contexts, *(one.context for one in all_of_it)})
         types = ",".join(sorted({*kinds, *(TYPES[one.kind] for one in all_of_it)}))
@@ -165,6 +164,14 @@ def write_mapped() -> None:
         words = f"{fields}: {contexts[0].partition('.')[0]} has no element for it."
         made = definition(name, types, contexts, old["description"] if old else words)
         (PROFILES / f"{name}.json").write_text(show(made), "utf-8")
+
+
+def _said(old: dict[str, Any] | None) -> tuple[list[str], list[str]]:
+    """What a definition that is there already stands on, and the types of its value."""
+    if old is None:
+        return [], []
+    contexts = [one["expression"] for one in old["context"]]
+    return contexts, [one["code"] for one in old["differential"]["element"][-1]["type"]]
 
 
 def _called(fields: str) -> str:
@@ -175,10 +182,15 @@ def _called(fields: str) -> str:
 
 
 def main(*words: str) -> None:
-    """Write the definition of an extension when one is given, else those that are missing, and the page."""
+    """Write the definition of an extension when one is given, else those that are missing, and the page.
+
+    What a definition that is there allows it goes on to allow: another map may need it.
+    """
     if words:
         name, value, contexts, description = words
-        made = definition(name, value, contexts.split(","), description)
+        there, kinds = _said(defined().get(name))
+        types = ",".join(sorted({*kinds, *value.split(",")}))
+        made = definition(name, types, sorted({*there, *contexts.split(",")}), description)
         (PROFILES / f"{name}.json").write_text(show(made), "utf-8")
     else:
         write_mapped()

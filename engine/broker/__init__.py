@@ -1,4 +1,4 @@
-"""Brokers: doorbells between the processes of one site, which carry channel names only."""
+"""Brokers: doorbells between the processes of one site, which carry channel names and message ids only."""
 
 from __future__ import annotations
 

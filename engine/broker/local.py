@@ -14,6 +14,7 @@ class LocalBroker:
 
     def __init__(self) -> None:
         self._heard: Callable[[str], None] | None = None
+        self._heard_answer: Callable[[str], None] | None = None
         self._waiting: set[str] = set()
         self._loop: asyncio.AbstractEventLoop
 
@@ -28,9 +29,19 @@ class LocalBroker:
             self._waiting.add(channel)
             self._loop.call_soon(self._tell, channel)
 
+    async def hear_answers(self, heard: Callable[[str], None]) -> None:
+        """Listen for answers, on the loop that runs now."""
+        self._loop = asyncio.get_running_loop()
+        self._heard_answer = heard
+
+    def answered(self, message: str) -> None:
+        """Have the answer heard in the loop's next turn."""
+        if self._heard_answer is not None:
+            self._loop.call_soon(self._tell_answer, message)
+
     async def stop(self) -> None:
         """Hear nothing from now on."""
-        self._heard = None
+        self._heard = self._heard_answer = None
 
     def well(self) -> bool:
         """Nothing stands between a process and itself."""
@@ -40,3 +51,7 @@ class LocalBroker:
         self._waiting.discard(channel)
         if self._heard is not None:
             self._heard(channel)
+
+    def _tell_answer(self, message: str) -> None:
+        if self._heard_answer is not None:
+            self._heard_answer(message)

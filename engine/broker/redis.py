@@ -1,7 +1,8 @@
-"""Rings over Redis: one Dramatiq actor whose messages carry the name of a channel and nothing else.
+"""Rings over Redis: one Dramatiq actor whose messages carry the name of a channel and nothing else; and answers told.
 
-Invariant: whatever Redis does, `ring` returns at once; what waits here is bounded by the number of channels, what waits
-in Redis by `MOST_QUEUED`. A site needs a database of its own: in a shared one a site takes the other's rings.
+Invariant: whatever Redis does, `ring` and `answered` return at once; what waits here is bounded by the number of
+channels and `MOST_QUEUED`, what waits in Redis by `MOST_QUEUED`. A site needs a database of its own: in a shared one a
+site takes the other's rings.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 import dramatiq
 from dramatiq import Worker
 
+from engine.broker.answers import Answers
 from engine.broker.carrier import NAMESPACE, QUEUE, Carrier
 from engine.broker.reach import Reach
 
@@ -43,7 +45,9 @@ class RedisBroker:
         self._carrier = Carrier(url, _ACTOR, self._ending)
         self._reach: Reach = self._carrier.reach
         self._actor = dramatiq.actor(actor_name=_ACTOR, queue_name=QUEUE, broker=self._carrier)(self._hear)
+        self._answers = Answers(self._carrier)
         self._pending: set[str] = set()
+        self._pending_answers: set[str] = set()
         self._news = threading.Event()
         self._sender: threading.Thread | None = None
         self._unsure = False
@@ -62,12 +66,26 @@ class RedisBroker:
 
     def ring(self, channel: str) -> None:
         """Leave the channel's name to the sender. Sets lose nothing between two threads: `add` and `pop` are atomic."""
-        if self._ending.is_set():
-            return
-        self._pending.add(channel)
-        self._news.set()
-        if self._sender is None:
-            self._begin_sending()
+        self._leave(self._pending, channel)
+
+    async def hear_answers(self, heard: Callable[[str], None]) -> None:
+        """Listen for answers with a thread of their own, whether Redis is there or not."""
+        loop = asyncio.get_running_loop()
+
+        def tell(message: str) -> None:
+            if not self._ending.is_set():
+                heard(message)
+
+        def hear(message: str) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(tell, message)
+
+        self._answers.listen(hear)
+
+    def answered(self, message: str) -> None:
+        """Leave the message's id to the sender; while Redis is away at most so many wait, and nobody misses them."""
+        if len(self._pending_answers) < MOST_QUEUED:
+            self._leave(self._pending_answers, message)
 
     async def stop(self) -> None:
         """Send what was rung, if Redis is there, and end both threads within two seconds."""
@@ -81,6 +99,14 @@ class RedisBroker:
         """True while nothing that was tried fails; a process that has neither rung nor listened has tried nothing."""
         return self._reach.well()
 
+    def _leave(self, pending: set[str], name: str) -> None:
+        if self._ending.is_set():
+            return
+        pending.add(name)
+        self._news.set()
+        if self._sender is None:
+            self._begin_sending()
+
     def _begin_sending(self) -> None:
         sender = threading.Thread(target=self._send_for_ever, name="interlock-ringing", daemon=True)
         with suppress(RuntimeError):  # no thread to be had: the next ring tries again
@@ -93,17 +119,12 @@ class RedisBroker:
             self._news.wait(LOOK_SECONDS)
             self._news.clear()
             last = self._ending.is_set()
-            self._ending.wait(GATHER_SECONDS if self._send(self._take()) else RETRY_SECONDS)
-
-    def _take(self) -> list[str]:
-        """What is pending, taken out before it is sent: a ring from now on is a new one."""
-        taken = []
-        while self._pending:
-            taken.append(self._pending.pop())
-        return taken
+            self._ending.wait(GATHER_SECONDS if self._send(_take(self._pending)) else RETRY_SECONDS)
 
     def _send(self, channels: list[str]) -> bool:
         try:
+            if self._pending_answers:
+                self._answers.tell(_take(self._pending_answers))
             for channel in self._unheard(channels):
                 self._actor.send(channel)
         except Exception as error:  # whatever it is, the thread must live, and nothing is lost
@@ -146,6 +167,15 @@ class RedisBroker:
         if self._worker is not None:
             self._worker.stop(timeout=int(JOIN_SECONDS * 1000))
         self._carrier.client.connection_pool.disconnect()  # wakes a thread that still waits for an answer
+        self._answers.join(JOIN_SECONDS)
+
+
+def _take(pending: set[str]) -> list[str]:
+    """What is pending, taken out before it is sent: what is rung from now on is a new ring."""
+    taken = []
+    while pending:
+        taken.append(pending.pop())
+    return taken
 
 
 def _rung(channel: str) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from engine.cli.options import Channels, Data, Json, settings
 from engine.cli.output import examples, print_json, print_json_line, say, warn
-from engine.errors import Configuration
+from engine.errors import Configuration, StoreUnavailable
 
 if TYPE_CHECKING:
     from engine.channels.faults import Fault
@@ -127,10 +127,17 @@ def _run(chosen: Settings, json: bool) -> None:
 async def _serve(chosen: Settings, json: bool) -> None:
     import asyncio
 
+    from engine import observe
     from engine.runtime import Runtime
 
     runtime = Runtime(chosen)
-    await runtime.start()
+    try:
+        await runtime.start()
+    except StoreUnavailable:
+        if runtime.is_ending:  # it waited for the store, and was told to end
+            observe.event("stopped")
+            return
+        raise
     faults = list(runtime.site.faults)
     for fault in faults:
         warn(str(fault))

@@ -17,6 +17,8 @@ from engine.errors import StoreUnavailable
 
 MOST_ROWS = 512
 """Operations in one commit at the most: a larger one would make its first member wait for its last."""
+OURS = "The sender must send again. The log names the error: tell it to whoever maintains the engine."
+"""What to do about a fault that is nobody's disk."""
 
 
 class Operation(Protocol):
@@ -85,7 +87,7 @@ class GroupCommit:
         except StoreUnavailable as error:
             self._answer(_fail, batch, [error] * len(batch))
         except Exception as error:  # a fault of ours must not end the one thread that all wait for
-            fault = StoreUnavailable(f"committing: {type(error).__name__}", code="writer_failed")
+            fault = StoreUnavailable(f"committing: {type(error).__name__}", code="writer_failed", advice=OURS)
             observe.failed("writer_failed", fault, reason=type(error).__name__)
             self._answer(_fail, batch, [fault] * len(batch))
         else:

@@ -69,7 +69,7 @@ def put_observation(w: Writing, block: Block, observation: Json) -> None:
 
 def _common(w: Writing, observation: Json) -> Fields:
     """What an Observation says beside its value."""
-    fields: Fields = {4: _sub_id(w, observation), 7: _ranges(w, observation), 8: _flags(w, observation)}
+    fields: Fields = {4: sub_id(w, observation), 7: _ranges(w, observation), 8: _flags(w, observation)}
     natures = w.extension(observation, STANDARD + "observation-nature-of-abnormal-test")
     fields[10] = repeated(concept(w, one, "valueCodeableConcept", full=False) for one in natures)
     fields[14], end = choice(w, observation, "effective", "Observation")
@@ -93,7 +93,8 @@ def _coded(w: Writing, fields: Fields, where: str) -> Fields:
     return fields
 
 
-def _sub_id(w: Writing, observation: Json) -> str:
+def sub_id(w: Writing, observation: Json) -> str:
+    """OBX-4, from the extension observation-v2-subid."""
     for extension in w.extension(observation, STANDARD + "observation-v2-subid"):
         for part in w.items(extension, "extension"):
             if part.get("url") == "original-sub-identifier":

@@ -15,7 +15,7 @@ from mappings.fhir_hl7v2.fields import Fields, fill, segment
 from mappings.fhir_hl7v2.leaves import inside, joined, leaf
 from mappings.fhir_hl7v2.names import interpreter
 from mappings.fhir_hl7v2.notes import comments, notes
-from mappings.fhir_hl7v2.observations import Block, put_observation
+from mappings.fhir_hl7v2.observations import Block, put_observation, sub_id
 from mappings.fhir_hl7v2.order_numbers import order_numbers
 from mappings.fhir_hl7v2.patient import pid
 from mappings.fhir_hl7v2.requests import obr_of_request, orc, status_of_report
@@ -24,7 +24,7 @@ from mappings.fhir_hl7v2.timing import Timing, of_order
 from mappings.fhir_hl7v2.visit import pv1, visit_notes
 from mappings.fhir_hl7v2.vocabulary import inverse
 from mappings.fhir_hl7v2.writing import Json, Writing, word
-from mappings.hl7v2_fhir.vocabulary import STANDARD, TERMINOLOGY
+from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY
 
 _SECTION = (TERMINOLOGY + "v2-0074",)
 _CATEGORY = (TERMINOLOGY + "observation-category",)
@@ -289,13 +289,4 @@ def _link(w: Writing, organism: Json) -> str:
     code = inside(concept(w, organism, "code", full=False))
     value = organism.get("valueCodeableConcept")
     shown = value.get("text") if isinstance(value, dict) else organism.get("valueString")
-    return joined((code, _sub_id(w, organism), leaf(shown) if isinstance(shown, str) else ""))
-
-
-def _sub_id(w: Writing, organism: Json) -> str:
-    for extension in w.extension(organism, STANDARD + "observation-v2-subid"):
-        for part in w.items(extension, "extension"):
-            if part.get("url") == "original-sub-identifier":
-                w.skip(part, "url")
-                return leaf(w.text(part, "valueString"))
-    return ""
+    return joined((code, sub_id(w, organism), leaf(shown) if isinstance(shown, str) else ""))

@@ -75,7 +75,7 @@ def transaction(parsed: Message, tables: Tables, context: Conversion) -> Convert
 def refuse_other_types(message: Message, supported: Collection[str]) -> None:
     """Hold a message of any other type."""
     kind = kind_of(message)
-    why = WHY_NOT.get(kind) or WHY_NOT.get("^".join(message.segments[0].components(9)[:2]))
+    why = WHY_NOT.get(kind) or WHY_NOT.get(_with_event(message))
     if why or kind not in supported:
         raise Held(
             why or "this type of message has no conversion to FHIR yet",
@@ -83,6 +83,12 @@ def refuse_other_types(message: Message, supported: Collection[str]) -> None:
             where="MSH-9",
             advice=f"Converted are {', '.join(supported)}. Let the destination take HL7 v2, or filter the type.",
         )
+
+
+def _with_event(message: Message) -> str:
+    """Type and event, such as `MFN^M04`; from the row, as `message.segments` makes an object of each segment."""
+    header, mark = message.rows[0], message.separators.component
+    return "^".join(header[9].split(mark)[:2]) if mark and len(header) > 9 else ""
 
 
 def around(subject: Json | None, seen: Json | None) -> dict[str, Json]:

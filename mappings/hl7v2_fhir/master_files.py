@@ -33,10 +33,16 @@ _REQUEST = "A request to a scheduler changes nothing by itself; convert its answ
 _GENERIC = "A general master file has no segments that say what its entries are."
 _PRICES = "A charge master holds prices and nothing clinical."
 
+_DIET = "A diet order names the kitchen's own codes; let the destination take it as HL7 v2."
+_STOCK = "A requisition is about stock and supplies, and holds nothing clinical."
+
 WHY_NOT: Mapping[str, str] = {
     **dict.fromkeys(
         ("QBP", "QCN", "QRY", "QSB", "QSX", "QVR", "SQM", "SQR", "VXQ", "MFQ", "NMQ", "OSQ", "RQQ"), _QUERY
     ),
+    "OMD": _DIET,
+    "OMN": _STOCK,
+    "OMS": _STOCK,
     "SRM": _REQUEST,
     "MFN^M01": _GENERIC,
     "MFN^M04": _PRICES,

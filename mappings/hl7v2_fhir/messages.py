@@ -36,7 +36,7 @@ OrderBuilder = Callable[[Reading, Order, Numbers, Setting, Family], Json | None]
 Gives back the reference to the main one: the order's details may add to it (`reading.latest`) and refer to it
 (`order`)."""
 
-RESULTS: Mapping[str, OrderBuilder] = {"OBR": result}
+RESULTS: Mapping[str, OrderBuilder] = {"OBR": result, "TXA": document}
 
 VACCINES: Mapping[str, OrderBuilder] = {"RXA": immunization}
 """A registry answers a query (RSP, VXR) with the same segments that it is told a vaccination in."""

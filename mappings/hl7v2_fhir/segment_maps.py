@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.errors import Configuration
-from mappings.hl7v2_fhir.elements import ELEMENTS, Beside, Made
+from mappings.hl7v2_fhir.elements import ELEMENTS
+from mappings.hl7v2_fhir.made import Beside, Made
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.vocabulary import Json
 

@@ -27,7 +27,7 @@ RULES = {
     "filled": "the field was empty and is now what the order or its specimen says",
     "text only": "words without a code of their own are text, and a concept has one; so is a flag nobody knows",
     "doubled": "one number names two things: an identifier in two fields, a specimen with two types",
-    "unstated type": "the type's definition names the authority (NPI, SS), and it is now written out",
+    "too long": "a control id longer than the version holds becomes twenty digits",
     "status U": "a status without a value changes a stored result: no result is written",
 }
 
@@ -199,7 +199,8 @@ def _header(before: View, after: View) -> Iterator[Verdict]:
     first, second = before.message.segments[0], after.message.segments[0]
     if control := before.first(first[10]):
         long = len(control) > 20 or not control.isprintable()
-        yield "MSH-10", "none" if long else _same(control, after.first(second[10]))
+        verdict = _same(control, after.first(second[10]))
+        yield "MSH-10", "too long" if long and verdict == "lost" else verdict
     if (said := before.first(first[11])) in ("P", "T", "D"):
         yield "MSH-11", _same(said, after.first(second[11]))
 
@@ -462,7 +463,7 @@ def _numbers_of(view: View, raw: str, kind: str) -> list[list[str]]:
 def plain(text: str) -> str:
     """A number without plus sign, leading zeros and a bare point; all other digits stay."""
     sign, digits = ("-", text[1:]) if text.startswith("-") else ("", text.removeprefix("+"))
-    whole, dot, fraction = digits.partition(".")
+    whole, _, fraction = digits.partition(".")
     whole = whole.lstrip("0") or ("0" if digits else "")
     return f"{sign}{whole}.{fraction}" if fraction else sign + whole
 

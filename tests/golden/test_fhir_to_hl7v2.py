@@ -21,7 +21,9 @@ from engine.model import Converted
 from engine.ports import Conversion
 from mappings import fhir_hl7v2
 from mappings.fhir_hl7v2.options import VERSIONS
+from mappings.hl7v2_fhir import transaction
 from mappings.lookup import CodeTables
+from tests.corpus.round_trip import View, compare
 
 FOLDER = Path(__file__).parent / "fhir_to_hl7v2"
 TABLES = CodeTables()
@@ -91,6 +93,30 @@ def test_every_version_has_what_its_tables_know(case: str, version: str) -> None
     assert read(made.payload).get("MSH-12") == version
     found = {(one.code, _PLACE.sub("", one.where)) for one in check(made.payload)}
     assert {one for one in found if one[0] in ("required", "unknown", "type")} - NOT_A_FAULT == set()
+
+
+THERE = [
+    path
+    for path in sorted((FOLDER.parent / "hl7v2_to_fhir" / "oru").glob("*.hl7"))
+    if b"|ORU^R01" in (raw := path.read_bytes()) and b"OBR|" in raw
+]
+
+
+@pytest.mark.parametrize("case", THERE, ids=lambda path: path.stem)
+def test_our_own_fhir_comes_back(case: Path) -> None:
+    """The synthetic results of the other direction, there and back, by the rules of the corpus test."""
+    before = read(case.read_bytes())
+    if case.stem == "header-only":
+        return
+    bundle = transaction(
+        before, TABLES, Conversion("golden", timezone="America/Chicago", sender="northside-laboratory")
+    )
+    options = {"version": "2.5.1", "coded": "CWE"}
+    parsed = json.loads(bundle.payload, parse_float=Decimal)
+    after = read(fhir_hl7v2.oru(parsed, TABLES, Conversion("golden", sender="lab", options=options)).payload)
+    found = list(compare(View(before), View(after)))
+    assert len(found) > 5
+    assert [where for where, verdict in found if verdict == "lost"] == []
 
 
 def convert(case: str, **more: Any) -> Converted:

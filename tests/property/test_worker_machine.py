@@ -286,12 +286,13 @@ def _fast() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-COMMON: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True}
+#: To make what was found smaller takes minutes: whoever wants that adds `Phase.shrink`, on SQLite.
+COMMON: dict[str, Any] = {
+    "deadline": None, "suppress_health_check": list(HealthCheck), "derandomize": True,
+    "phases": [Phase.explicit, Phase.generate],
+}  # fmt: skip
 OnSqlite.TestCase.settings = settings(max_examples=60, stateful_step_count=40, **COMMON)
-OnPostgres.TestCase.settings = settings(
-    max_examples=5, stateful_step_count=30, phases=[Phase.explicit, Phase.generate], **COMMON
-)
-"""Which operations share a commit there differs from run to run: nothing found can be made smaller."""
+OnPostgres.TestCase.settings = settings(max_examples=5, stateful_step_count=30, **COMMON)
 TestOneWorkerOnSqlite = OnSqlite.TestCase
 
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from engine.formats.hl7v2 import Message, read
 from engine.formats.hl7v2.names import field_name
 from engine.ports import Conversion
 from mappings import fhir_hl7v2
+from mappings.convert import convert_file, convert_folder
 from mappings.fhir_hl7v2.clock import read_stamp, time_of_day
 from mappings.fhir_hl7v2.fields import FOLDER, field_map
 from mappings.fhir_hl7v2.options import VERSIONS
@@ -403,3 +405,19 @@ def test_every_field_of_a_map_is_one_of_the_versions_that_it_says(path: Any) -> 
         first = max(since, VERSIONS.index("2.5") if segment == "SPM" else 0)
         for version in VERSIONS[first : until + 1]:
             assert field_name(version, segment, row.field), f"{segment}-{row.field} is not in {version}"
+
+
+# files
+
+
+def test_files_of_fhir_are_converted_and_a_bad_one_is_a_report(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(observation(valueString="x")))
+    lines = [json.dumps(observation(id=str(n))) for n in range(2)]
+    (tmp_path / "b.ndjson").write_text("\n".join(lines))
+    (tmp_path / "c.json").write_text('{"resourceType": "Basic"}')
+    reports = list(convert_folder(tmp_path, "hl7v2", TABLES, context()))
+    assert [report.ok for report in reports] == [True, True, True, False]
+    assert reports[0].payload.startswith(b"MSH|^~\\&|") and reports[0].resources == {"Observation": 1}
+    assert reports[3].error.startswith("not_convertible")
+    (refused,) = convert_file(tmp_path / "a.json", "fhir", TABLES, context())
+    assert refused.error.startswith("not_hl7v2")

@@ -373,3 +373,18 @@ def test_a_bed_s_status_needs_no_patient() -> None:
     made = convert("ADT^A20", "NPU|W1^1^A|K")
     assert [found.get("operationalStatus", {}).get("code") for found in of("Location", made)] == [None, None, "K"]
     assert not made.findings
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "ended"),
+    [("resolved", "resolved", True), ("watch", "resolved", True), ("active", "active", False)],
+)
+def test_a_problem_that_has_ended_is_not_active(said: str, status: str, ended: bool) -> None:
+    found = one("Condition", convert("PPR^PC1", PID, segment("PRB", n3="I10^x^I10C", n9="20260101", n14=said)))
+    assert found["clinicalStatus"]["coding"][0]["code"] == status and ("abatementDateTime" in found) is ended
+    assert ended or found["extension"][0]["valueDateTime"] == "2026-01-01"
+
+
+def test_a_time_that_is_none_is_kept_as_text() -> None:
+    found = one("Encounter", convert("ADT^A01", PID, pv1(), segment("PV2", n9="soon")))
+    assert [extension["valueString"] for extension in found["extension"]] == ["soon"]

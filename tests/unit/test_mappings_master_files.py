@@ -47,6 +47,14 @@ def test_errors_are_issues_of_one_outcome() -> None:
     assert outcome["issue"][0]["diagnostics"] == "trace"
 
 
+def test_a_severity_nobody_knows_is_an_error_and_is_kept() -> None:
+    (header,), findings = made("ACK", "MSA|AE|M1", "ERR|||101|BAD")
+    (issue,) = header["contained"][0]["issue"]
+    assert issue["severity"] == "error"
+    assert issue["_severity"]["extension"][0]["valueCodeableConcept"] == {"text": "BAD"}
+    assert findings == ["code_unknown ERR[1]-4"]
+
+
 def test_an_error_that_passes_may_be_sent_again() -> None:
     (header,), _ = made("ACK", "MSA|AR|M1", "ERR|||206|E")
     assert header["response"]["code"] == "transient-error"

@@ -43,7 +43,20 @@ LOST = (OSError, asyncio.TimeoutError, asyncpg.PostgresConnectionError, asyncpg.
 AGAIN = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.exceptions.LockNotAvailableError)
 
 
-class TryAgain(StoreUnavailable):
+class PostgresUnavailable(StoreUnavailable):
+    """PostgreSQL could not make anything durable, or did not answer."""
+
+    advice = (
+        "The sender must send again. See that PostgreSQL runs, can be reached from here and has room on its disk: its"
+        " own log says what is wrong with it, /readyz when it is back."
+    )
+
+
+class NotThere(PostgresUnavailable):
+    """PostgreSQL cannot be reached, starts or ends, or the connection broke: later it may be there."""
+
+
+class TryAgain(PostgresUnavailable):
     """Two transactions were in each other's way: this one was undone and may be run again at once."""
 
 
@@ -118,7 +131,7 @@ class PostgresConnection:
         prepared = self._statements.get(statement)
         if prepared is None:
             if self._raw is None:
-                raise StoreUnavailable("asking PostgreSQL: the connection was lost")
+                raise NotThere("asking PostgreSQL: the connection was lost")
             prepared = await self._raw.prepare(statement)
             if len(self._statements) >= STATEMENTS:
                 self._statements.clear()
@@ -194,7 +207,7 @@ class PostgresConnection:
 
     def _command(self, text: str) -> None:
         if self._raw is None:
-            raise StoreUnavailable("asking PostgreSQL: the connection was lost")
+            raise NotThere("asking PostgreSQL: the connection was lost")
         self.wait(self._raw.execute(text))
 
     # the connection
@@ -236,9 +249,9 @@ class PostgresConnection:
             raise TryAgain(f"committing: {type(error).__name__}") from error
         except LOST as error:
             self.drop()
-            raise StoreUnavailable(f"asking PostgreSQL: {type(error).__name__}") from error
+            raise NotThere(f"asking PostgreSQL: {type(error).__name__}") from error
         except asyncpg.PostgresError as error:
-            raise StoreUnavailable(f"asking PostgreSQL: {type(error).__name__}") from error
+            raise PostgresUnavailable(f"asking PostgreSQL: {type(error).__name__}") from error
 
     def drop(self) -> None:
         """Give the connection up; what it was doing is undone by the database.

@@ -17,7 +17,7 @@ from engine.store.connection import Many
 from engine.store.ledger import Ledger, Number, Step, Transaction
 from engine.store.operations import Act, Claim, Keep, PutAside, Release, Settle
 from engine.store.postgres import membership
-from engine.store.postgres.connection import PostgresConnection, TryAgain
+from engine.store.postgres.connection import PostgresConnection, PostgresUnavailable, TryAgain
 from engine.store.postgres.membership import NOW, DatabaseClock
 
 SHARED = 0
@@ -68,7 +68,7 @@ ADD_ORGANIZATION = f"INSERT INTO organization (name, created_at) VALUES (?, {NOW
 ADMIT = "SELECT set_config('app.organizations', current_setting('app.organizations') || ',' || ?, true)"
 
 
-class Expelled(StoreUnavailable):
+class Expelled(PostgresUnavailable):
     """The others have taken over what this process had: it was not heard of for too long."""
 
     code = "expelled"
@@ -240,8 +240,14 @@ class SharedLedger(Ledger):
 def release(t: Transaction, operations: list[Release]) -> list[list[str]]:
     """Let go of lanes; for each operation the channels that somebody should look at again."""
     rows = [row for operation in operations for row in operation.lanes]
-    again = {channel for channel, due in t.connection.ask(RELEASE, sorted(rows)) if due is not None}
+    rows.sort(key=_lane)
+    again = {channel for channel, due in t.connection.ask(RELEASE, rows) if due is not None}
     return [sorted(again)] * len(operations)
+
+
+def _lane(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Channel, destination, key and turn: lanes are locked in their order; what stands behind may be None."""
+    return row[:4]
 
 
 def _organizations(operations: Sequence[Any]) -> set[str] | None:

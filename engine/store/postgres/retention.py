@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from engine.errors import Configuration, Conflict, StoreUnavailable
+from engine.errors import Configuration, Conflict
 from engine.store.connection import Connection
 from engine.store.ledger import Transaction
 from engine.store.months import Month
 from engine.store.moving import refuse_unfinished
 from engine.store.postgres import schema
-from engine.store.postgres.connection import Found, PostgresConnection, TryAgain
+from engine.store.postgres.connection import Found, NotThere, PostgresConnection, TryAgain
 from engine.store.postgres.membership import NOW
 from engine.store.postgres.reading import organizations
 from engine.store.retention import Beside, Faulty, Order, Retired, account_for, refuse_open
@@ -72,14 +72,14 @@ class OwnersConnection(PostgresConnection):
 
     async def _fetch(self, statement: str, values: Sequence[Any]) -> Found:
         if self._raw is None:
-            raise StoreUnavailable("asking PostgreSQL: the connection was lost")
+            raise NotThere("asking PostgreSQL: the connection was lost")
         prepared = await self._raw.prepare(statement)
         rows = await prepared.fetch(*values, timeout=LONGEST_STATEMENT_SECONDS)
         return Found(rows, prepared.get_statusmsg())
 
     def _command(self, text: str) -> None:
         if self._raw is None:
-            raise StoreUnavailable("asking PostgreSQL: the connection was lost")
+            raise NotThere("asking PostgreSQL: the connection was lost")
         self.wait(self._raw.execute(text, timeout=LONGEST_STATEMENT_SECONDS))
 
 

@@ -33,6 +33,8 @@ _DURATION = re.compile(r"([SMHDWL])(\d+)")
 _LETTERS = {"S": "s", "M": "min", "H": "h", "D": "d", "W": "wk", "L": "mo"}
 """The time units of HL7 table 0335; L is a lunar month."""
 _TIMES_A_DAY = {"QD": 1, "DAILY": 1, "BID": 2, "TID": 3, "QSHIFT": 3, "QID": 4}
+_OF_TABLE_0335 = frozenset({"QAM", "QPM", "QHS", "QSHIFT", "C"})
+"""Codes of the table that stand in it as they are: Q8H is one of a pattern, and no code of its code system."""
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
 _MINUTES = {"min": 1, "h": 60, "d": 1440}
@@ -268,7 +270,7 @@ def _code(reading: Reading, raw: str, code: str) -> Json | None:
     if codings and "system" not in codings[0]:
         if " " in codings[0]["code"]:
             return {"text": said.get("text", codings[0]["code"])}
-        if _repeated(code):
+        if code.upper() in _OF_TABLE_0335:
             codings[0] = {"system": TERMINOLOGY + "v2-0335", **codings[0]}
     return said
 

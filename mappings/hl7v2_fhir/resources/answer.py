@@ -5,7 +5,7 @@ Servers do not store an OperationOutcome on its own. An answer is `ok` only wher
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.datatypes.codes import concept
+from mappings.hl7v2_fhir.datatypes.codes import concept, status_extension
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.reading import Reading, compact
 from mappings.hl7v2_fhir.resources.header import message_header
@@ -92,8 +92,10 @@ def _add(reading: Reading, issue: Json, detail: Noted) -> None:
 def _issue(reading: Reading, detail: Noted) -> Json:
     row = detail.row
     said = reading.part(row[4])
+    beside = None
     if said and said not in SEVERITIES:
         reading.find("code_unknown", detail.where + "-4")
+        beside = status_extension(said, "", False)
     details = _details(reading, row[3])
     if own := concept(reading, row[5].split(reading.repetition, 1)[0]):
         details = {**own, "coding": [*(details or {}).get("coding", ()), *own.get("coding", ())]}
@@ -103,6 +105,7 @@ def _issue(reading: Reading, detail: Noted) -> Json:
     return compact(
         {
             "severity": SEVERITIES.get(said, "error"),
+            "_severity": beside,
             "code": _condition(reading, row[3]),
             "details": compact(details) if details else None,
             "diagnostics": "\n".join(diagnostics),

@@ -21,4 +21,4 @@ def timing(reading: Reading, detail: Noted) -> None:
     moment(reading, booking.found, "start", row[7], detail.where + "-7")
     moment(reading, booking.found, "end", row[8], detail.where + "-8")
     if priority := concept(reading, row[9].split(reading.repetition, 1)[0]):
-        booking.extend([{"url": OWN + "v2-priority", "valueCodeableConcept": priority}])
+        booking.extend([{"url": OWN + "v2-appointment-priority", "valueCodeableConcept": priority}])

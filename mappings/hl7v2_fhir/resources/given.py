@@ -76,7 +76,7 @@ def _when(reading: Reading, found: Json, row: Row, where: str) -> None:
     else:
         put_time(reading, found, "effectiveDateTime", row[3], where + "-3")
     if not any(name.lstrip("_").startswith("effective") for name in found):
-        found["_effectiveDateTime"] = {"extension": [absent_extension("unknown")]}
+        found["effectivePeriod"] = {"extension": [absent_extension("unknown")]}
 
 
 def _dosage(reading: Reading, part: Part) -> Json:

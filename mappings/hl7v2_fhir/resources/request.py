@@ -6,6 +6,8 @@ What stands in maps/ORC-ServiceRequest.csv and maps/OBR-ServiceRequest.csv is fi
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import extended, pair
 from mappings.hl7v2_fhir.datatypes.tables import suggested
@@ -128,11 +130,13 @@ def says_more(row: Row, orc: Row) -> bool:
 
     Few do, and every result is asked: the fields behind those that all have are looked at only where a row has them.
     """
-    if any(row[9:14]) or any(row[17:22]) or any(orc[7:9]) or any(orc[10:12]):
+    if _few_of_obr(row) != _NOTHING or orc[7] or orc[8] or orc[10] or orc[11]:
         return True
     return (len(row) > _LONG_OBR and any(row[27:])) or (len(orc) > _LONG_ORC and any(orc[13:]))
 
 
+_few_of_obr = itemgetter(9, 10, 11, 12, 13, 17, 18, 19, 20, 21)
+_NOTHING = ("",) * 10
 #: The lengths of padded rows without OBR-27 and ORC-13, or anything behind them.
 _LONG_OBR = 27 + len(PADDING)
 _LONG_ORC = 13 + len(PADDING)
@@ -250,7 +254,7 @@ def put_priority(reading: Reading, found: Json, raw: str) -> None:
     coding = said.get("coding", [{"system": ""}])[0]
     if "system" not in coding:
         said = {"coding": [{"system": TERMINOLOGY + "v2-0485", "code": coding["code"]}]}
-    kept = {"url": OWN + "v2-priority", "valueCodeableConcept": said}
+    kept = {"url": OWN + "v2-order-priority", "valueCodeableConcept": said}
     if kept not in found.setdefault("extension", []):
         found["extension"].append(kept)
 

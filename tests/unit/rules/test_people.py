@@ -202,7 +202,10 @@ def test_the_principal_interpreter_is_in_the_report(ndl: str) -> None:
 
 
 def test_who_gets_a_copy_has_no_part_in_the_result() -> None:
-    assert not of("Practitioner", message(obr(n28=MOSS), obx()))
+    made = message(obr(n28=MOSS), obx())
+    assert only("DiagnosticReport", made).keys().isdisjoint({"performer", "resultsInterpreter"})
+    assert "performer" not in only("Observation", made)
+    assert only("ServiceRequest", made).keys().isdisjoint({"performer", "requester"})
 
 
 def test_repetitions_of_one_person_with_several_numbers_are_one_practitioner() -> None:
