@@ -15,10 +15,10 @@ from orjson import dumps
 from mappings.hl7v2_fhir.clock import time_of_day
 from mappings.hl7v2_fhir.datatypes.codes import concept
 from mappings.hl7v2_fhir.datatypes.quantities import composite, number
+from mappings.hl7v2_fhir.datatypes.repetition import LETTERS, repetition, together, without_prn
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.vocabulary import (
-    EVENT_TIMING,
     REPEAT_PATTERN,
     TERMINOLOGY,
     TIME_UNITS,
@@ -26,18 +26,10 @@ from mappings.hl7v2_fhir.vocabulary import (
     Json,
 )
 
-_EVERY = re.compile(r"Q(\d+)([SMHDWL])")
-_ON_DAYS = re.compile(r"Q(\d*)J([1-7]+)")
-_A_DAY = re.compile(r"([1-9]\d?)ID|X([1-9]\d?)")
 _DURATION = re.compile(r"([SMHDWL])(\d+)")
-_LETTERS = {"S": "s", "M": "min", "H": "h", "D": "d", "W": "wk", "L": "mo"}
-"""The time units of HL7 table 0335; L is a lunar month."""
-_TIMES_A_DAY = {"QD": 1, "DAILY": 1, "BID": 2, "TID": 3, "QSHIFT": 3, "QID": 4}
 _OF_TABLE_0335 = frozenset({"QAM", "QPM", "QHS", "QSHIFT", "C"})
 """Codes of the table that stand in it as they are: Q8H is one of a pattern, and no code of its code system."""
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "wk": 604800}
-_MINUTES = {"min": 1, "h": 60, "d": 1440}
 
 
 @dataclass(slots=True)
@@ -144,7 +136,7 @@ def duration(reading: Reading, raw: str) -> Json | None:
     """A number and a unit of time as Duration (drt-1 wants a UCUM unit of time); None when it is anything else."""
     parts = reading.texts(raw, 2)
     if match := _DURATION.fullmatch(parts[0].upper()):
-        return _lasting(match[2], _LETTERS[match[1]])
+        return _lasting(match[2], LETTERS[match[1]])
     words = parts[0].split()
     amount, unit = (words[0], words[1]) if len(words) == 2 and not parts[1] else (parts[0], parts[1])
     code = TIME_UNITS.get(unit.split(reading.subcomponent, 1)[0].casefold())
@@ -226,18 +218,18 @@ def _patterns(reading: Reading, said: Said, repeat: Json, found: Schedule) -> No
     codes: list[Json] = []
     repeats: list[Json] = []
     for parts in said.patterns:
-        code, needed = _as_needed(reading.text(parts[0].split(reading.subcomponent, 1)[0]))
+        code, needed = without_prn(reading.text(parts[0].split(reading.subcomponent, 1)[0]))
         found.as_needed = found.as_needed or needed
         if made := _code(reading, parts[0], code):
             codes.append(made)
-        meant = _meant(reading, parts, code)
+        meant = repetition(reading, parts, code)
         repeats.append(meant)
         if not meant and not (needed and not code) and len(said.patterns) == 1:
             _keep_pattern(reading, parts, found)
     if codes:
         found.timing["code"] = codes[0] if len(codes) == 1 else {"text": " ".join(_shown(code) for code in codes)}
-    if repeats and all(repeats) and (together := _together(repeats)):
-        repeat.update(together)
+    if repeats and all(repeats) and (joined := together(repeats)):
+        repeat.update(joined)
     elif len(repeats) > 1:
         found.left.append("pattern " + " ".join(_shown(code) for code in codes))
 
@@ -246,16 +238,6 @@ def _keep_pattern(reading: Reading, parts: list[str], found: Schedule) -> None:
     """What of a pattern is more than its code, which stands in Timing.code."""
     if words := " ".join(text for part in parts[1:] if (text := reading.text(part))):
         found.left.append(f"pattern {words}")
-
-
-def _as_needed(code: str) -> tuple[str, bool]:
-    """The pattern without PRN, and whether it was there: PRN, PRNQ4H, Q4H PRN."""
-    upper = code.upper()
-    if upper.startswith("PRN"):
-        return code[3:].strip(), True
-    if upper.endswith(" PRN"):
-        return code[:-4].strip(), True
-    return code, False
 
 
 def _code(reading: Reading, raw: str, code: str) -> Json | None:
@@ -277,76 +259,3 @@ def _code(reading: Reading, raw: str, code: str) -> Json | None:
 
 def _shown(code: Json) -> str:
     return str(code.get("text") or code["coding"][0].get("display") or code["coding"][0]["code"])
-
-
-def _meant(reading: Reading, parts: list[str], code: str) -> Json:
-    """What a pattern says as members of Timing.repeat; {} when that is not certain."""
-    found = _repeated(code)
-    if not found and code and code.upper() != "C":
-        return {}
-    if any(reading.text(part) for part in parts[1:]):
-        extra = _phase(reading, parts)
-        if extra is None:
-            return {}
-        found = {**found, **extra}
-    return found
-
-
-def _repeated(code: str) -> Json:
-    """A code of HL7 tables 0335 and 0528."""
-    upper = code.upper()
-    if match := _EVERY.fullmatch(upper):
-        return _every(match[1], _LETTERS[match[2]])
-    if match := _ON_DAYS.fullmatch(upper):
-        days = [_DAYS[int(day) - 1] for day in match[2]]
-        return {**_every(match[1] or "1", "wk"), "dayOfWeek": days}
-    if upper == "QOD":
-        return _every("2", "d")
-    if upper == "ONCE":
-        return {"count": 1}
-    if event := EVENT_TIMING.get(upper):
-        return {"when": [event]}
-    match = _A_DAY.fullmatch(upper)
-    times = _TIMES_A_DAY.get(upper) or (int(match[1] or match[2]) if match else 0)
-    return {"frequency": times, "period": 1, "periodUnit": "d"} if times else {}
-
-
-def _every(period: str, unit: str) -> Json:
-    return {"frequency": 1, "period": int(period), "periodUnit": unit} if int(period) else {}
-
-
-def _phase(reading: Reading, parts: list[str]) -> Json | None:
-    """RPT-2 to 11: days of the week, a period, an event and the time from it; None when something is left over."""
-    _, alignment, begin, end, period, unit, institution, event, offset, offset_unit, general = (
-        reading.text(part.split(reading.subcomponent, 1)[0]) for part in parts[:11]
-    )
-    found: Json = {}
-    if alignment == "DW" and begin in "1234567" and (end or begin) in "1234567" and begin:
-        first, last = int(begin), int(end or begin)
-        found["dayOfWeek"] = [_DAYS[day - 1] for day in range(first, last + 1)]
-    elif alignment or begin or end:
-        return None
-    if period:
-        value, code = number(period), TIME_UNITS.get(unit.casefold())
-        if value is None or code is None:
-            return None
-        found.update({"frequency": 1, "period": value, "periodUnit": code})
-    if event and event.upper() not in EVENT_TIMING:
-        return None
-    if event:
-        found["when"] = [EVENT_TIMING[event.upper()]]
-    if offset:
-        minutes = _MINUTES.get(TIME_UNITS.get(offset_unit.casefold(), ""))
-        if not (event and minutes and offset.isascii() and offset.isdigit()):
-            return None
-        found["offset"] = int(offset) * minutes
-    return None if institution or general else found
-
-
-def _together(repeats: list[Json]) -> Json:
-    """Several patterns as one: events of the same day join; anything else means more than one Timing can hold."""
-    if len(repeats) == 1:
-        return repeats[0]
-    if all(set(one) == {"when"} for one in repeats):
-        return {"when": [event for one in repeats for event in one["when"]]}
-    return {}
