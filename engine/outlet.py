@@ -171,6 +171,8 @@ class Outlet:
             self.owned.release(lane)
         elif lane.release_due is not None:
             self.owned.release(lane, lane.release_due or None)
+        elif head is not None and head.barrier and not lane.timer and not self.owned.has_both(lane, head):
+            self._line_up(lane)  # it stopped before it came to the merge, and the other lane has not been asked for
         elif head is not None and head.barrier and lane.key != head.lane:
             self.owned.wait_for_other(lane, head)
         elif lane.timer:

@@ -129,9 +129,9 @@ class Owned:
 
         Where another process owns that one, this one is released once it rests, for whoever takes both.
         """
-        other = _other(lane, merge)
-        if not self.shared or self._owns(other):
+        if self.has_both(lane, merge):
             return True
+        other = _other(lane, merge)
         taken = await self._process.ports.store.take_lane(*self._name, other, self._holding)
         if taken is not None:
             self.own(taken)
@@ -139,6 +139,10 @@ class Owned:
             return True
         lane.release_due = NOT_DUE  # its owner releases it when it comes to the merge; whoever takes it then takes both
         return False
+
+    def has_both(self, lane: Lane, merge: Delivery) -> bool:
+        """True when the other lane of a merge is this process's, too."""
+        return not self.shared or self._owns(_other(lane, merge))
 
     def may_go(self, lane: Lane, delivery: Delivery) -> bool:
         """A merge goes out from its first lane, when it heads both and the other has nothing under way."""

@@ -471,6 +471,32 @@ def test_a_long_lane_keeps_its_order(tmp_path: Path, count: int) -> None:
     run(tmp_path, story, seconds=10 + count / 20)
 
 
+def test_a_lane_that_stops_in_front_of_a_merge_asks_for_the_other_lane(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must not wait there for a lane that nobody brings."""
+    monkeypatch.setattr(outlets, "DELIVERIES_AT_ONCE", 1)
+
+    async def story(made: Site) -> None:
+        async def slow(raw: bytes, carrier: str) -> Outcome:
+            await asyncio.sleep(0.001)
+            return TAKEN
+
+        made.outside.answer = slow
+        for turn in range(20):
+            for name in ("one", "two"):
+                made[name].worker.outlets["lab", "ehr"].hold("test")
+            a, b = f"A{turn}", f"B{turn}"
+            await send_all(made["door"], [oru(f"{a} {n}", a) for n in range(3)] + [oru(f"{b} {n}", b) for n in range(4)])
+            await send_all(made["door"], [merge(f"M{turn}", b, a), oru(f"late {a}", a)])
+            for name in ("two", "one") if turn % 2 else ("one", "two"):
+                made[name].worker.outlets["lab", "ehr"].unhold("test")
+            await made.all_delivered()
+        await made.assert_once_and_in_order()
+
+    run(tmp_path, story, seconds=30)
+
+
 # nothing is missed
 
 
