@@ -112,7 +112,7 @@ def _bundle(reading: Reading) -> Json:
 def _person(reading: Reading, person: Person, builders: Mapping[str, OrderBuilder], family: Family) -> None:
     """One patient; without identifiers, named by the first order's number, else by the message."""
     numbers = [Numbers(reading, order) for order in person.orders]
-    fallback = JOIN.join(numbers[0].key if numbers else ()) or reading.part(reading.header[10])
+    fallback = JOIN.join(numbers[0].key if numbers else ()) or reading.own_name
     subject = patient(reading, person.row, fallback) if person.number else None
     if subject is None and (person.orders or OF_NO_PATIENT.isdisjoint(detail.name for detail in person.details)):
         reading.find("patient_missing", "PID")
@@ -128,14 +128,26 @@ def _person(reading: Reading, person: Person, builders: Mapping[str, OrderBuilde
     reading.around = around(subject, seen)
     if person.details:
         left = left + _stand(reading, person.details)
+    for order in [order for order in person.orders if order.name not in builders]:
+        left = left + _foreign(reading, person, order)
     for control in person.controls:
         left = left + _control(reading, control, Setting(subject, seen), builders, family)
     if left:
         _notes(reading, person, subject, left)
-    if person.results:
+    if person.results or person.specimens:
         loose_results(reading, person, Setting(subject, seen), fallback)
     for order, named in zip(person.orders, numbers, strict=True):
-        _order(reading, order, named, Setting(subject, seen), builders, family)
+        if order.name in builders:
+            _order(reading, order, named, Setting(subject, seen), builders, family)
+
+
+def _foreign(reading: Reading, person: Person, order: Order) -> list[Row]:
+    """An order that this type of message has no builder for: its results and notes are the patient's."""
+    reading.find("not_converted", order.where)
+    person.results += order.results
+    details = order.orc.details + order.details if order.orc else order.details
+    notes = order.orc.notes + order.notes if order.orc else order.notes
+    return notes + _stand(reading, details)
 
 
 def _control(
@@ -154,10 +166,7 @@ def _order(
     family: Family,
 ) -> None:  # fmt: skip
     """One order, then what stands for itself among its details; their notes go to it where they make nothing."""
-    build = builders.get(order.name)
-    if build is None:
-        reading.find("not_converted", order.where)
-    main = build(reading, order, numbers, setting, family) if build else None
+    main = builders[order.name](reading, order, numbers, setting, family)
     details = order.orc.details + order.details if order.orc else order.details
     if details:
         if main:
@@ -174,10 +183,17 @@ def _stand(reading: Reading, details: Sequence[Noted]) -> list[Row]:
 
 
 def _notes(reading: Reading, person: Person, subject: Json | None, rows: list[Row]) -> None:
-    """The patient's notes and a visit's without Encounter; where there is no patient, the first order's or result's."""
+    """The patient's notes and a visit's without Encounter.
+
+    Where there is no patient they are the first order's or result's, and without either the header's.
+    """
     if subject is None:
         for first in (*person.orders[:1], *person.results[:1])[:1]:
             first.notes[:0] = rows
+            return
+        if not reading.entries:
+            reading.find("nothing_but_header", "MSH")
+        put_notes(reading, reading.resources[message_header(reading)["reference"]], rows)
         return
     resource = reading.resources[subject["reference"]]
     extensions = resource.setdefault("extension", [])

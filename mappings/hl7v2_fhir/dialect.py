@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
+from uuid import UUID
 
 from engine.errors import NotFound
 from engine.formats.hl7v2 import Separators
@@ -113,8 +114,8 @@ class Dialect:
     def _authority(self, namespace: str, universal: str, kind: str) -> str:
         if kind == "ISO" and is_oid(universal):
             return IDENTIFIER_SYSTEMS.get(universal) or f"urn:oid:{universal}"
-        if kind in ("UUID", "GUID") and universal:
-            return f"urn:uuid:{universal.lower()}"
+        if kind in ("UUID", "GUID") and (known := uuid_of(universal)):
+            return f"urn:uuid:{known}"
         if kind in ("DNS", "URI") and universal and " " not in universal:
             return universal
         if universal and kind not in ("", "L", "M", "N", "ISO", "RANDOM"):
@@ -160,6 +161,14 @@ def is_oid(text: str) -> bool:
 
 def _is_arc(arc: str) -> bool:
     return arc.isascii() and arc.isdigit() and (arc == "0" or arc[0] != "0")
+
+
+def uuid_of(text: str) -> str:
+    """The UUID that a text is, as RFC 9562 writes it; "" for any other text."""
+    try:
+        return str(UUID(text))
+    except ValueError:
+        return ""
 
 
 def is_uri(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import entity, extended
 from mappings.hl7v2_fhir.datatypes.names import addresses, names, telecoms
-from mappings.hl7v2_fhir.datatypes.quantities import composite, number, unit_of
+from mappings.hl7v2_fhir.datatypes.quantities import composite, number, unit_of, whole
 from mappings.hl7v2_fhir.datatypes.times import instant, put_date, put_time
 from mappings.hl7v2_fhir.made import Beside, Factory, Made, Make, coding_constant, first, simple
 from mappings.hl7v2_fhir.rare_elements import RARE_ELEMENTS
@@ -156,12 +156,11 @@ def _whole(using: str) -> Make:
 
     def make(made: Made) -> Any:
         text = made.reading.part(made.raws[0])
-        if text.isascii() and text.isdigit() and int(text) >= least:
-            return int(text)
-        if text:
+        value = whole(text, least)
+        if value is None and text:
             made.reading.find("number_invalid", made.where)
             return Beside({"_" + made.name: {"extension": [own_text("v2-number", text)]}})
-        return None
+        return Beside({made.name: value}) if value is not None else None
 
     return make
 

@@ -108,7 +108,7 @@ def _answered(reading: Reading, made: Json, orc: Row) -> None:
 def _key(reading: Reading, order: Order, numbers: Numbers) -> tuple[str, ...]:
     if not numbers.key:
         reading.find("order_without_number", f"{order.where}-2")
-    return numbers.asked or (reading.sender, reading.part(reading.header[10]))
+    return numbers.asked or (reading.sender, reading.own_name)
 
 
 def _answers(reading: Reading, order: Order, setting: Setting, key: tuple[str, ...], named: str) -> list[Json]:

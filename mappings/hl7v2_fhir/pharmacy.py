@@ -86,7 +86,7 @@ def _rx(reading: Reading, order: Order, numbers: Numbers, setting: Setting, part
     key = numbers.asked or _other_number(reading, parts)
     if not key:
         reading.find("order_without_number", f"{order.where}")
-        key = (reading.sender, reading.part(reading.header[10]))
+        key = (reading.sender, reading.own_name)
     results = observations(reading, order.results, setting, reading.scope("Observation", *key)) if order.results else []
     return Rx(
         orc=order.orc.row if order.orc else PADDING,

@@ -73,6 +73,12 @@ def _standard_extension(using: str) -> Make:
     ]
 
 
+def _called(reading: Reading, raw: str) -> str:
+    """The name of an XON, else its number (XON.10, before 2.5 XON.3)."""
+    parts = reading.texts(raw, 10)
+    return parts[0] or parts[9] or parts[2]
+
+
 def _codings(made: Made, table: str) -> list[Json]:
     found = suggested(made.reading, made.raws[0], table)
     return [coding for said in found for coding in said.get("coding", ())[:1]]
@@ -81,7 +87,9 @@ def _codings(made: Made, table: str) -> list[Json]:
 _EXTENSION_VALUES: Mapping[str, Callable[[Made, str], list[Any]]] = {
     "CodeableConcept": lambda made, table: suggested(made.reading, made.raws[0], table),
     "Coding": _codings,
-    "String": lambda made, table: [made.reading.part(raw) for raw in made.reading.repetitions(made.raws[0])],
+    "String": lambda made, table: [
+        text for raw in made.reading.repetitions(made.raws[0]) if (text := _called(made.reading, raw))
+    ],
 }
 
 

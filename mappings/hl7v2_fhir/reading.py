@@ -6,6 +6,7 @@ Everything a resource builder needs comes from here, so that builders are plain 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -35,11 +36,12 @@ class Reading:
     __slots__ = (
         *("actors", "around", "component", "context", "counts", "decode", "dialect", "entries", "escape", "field"),
         *("findings", "header", "kinds", "latest", "maps", "mark", "message_offset", "meta", "more"),
-        *("people", "plain_times"),
-        *("repetition", "resources", "scopes", "sender", "separators", "subcomponent", "times", "unfinished", "zone"),
+        *("people", "plain_times", "repetition", "resources", "rows", "scopes", "sender", "separators"),
+        *("subcomponent", "times", "unfinished", "zone"),
     )
 
     def __init__(self, message: Message, tables: Tables, context: Conversion) -> None:
+        self.rows = message.rows
         self.header = header = message.rows[0] + PADDING
         self.separators = marks = message.separators
         self.component, self.repetition = marks.component or _NEVER, marks.repetition or _NEVER
@@ -68,6 +70,12 @@ class Reading:
         self.meta: Json | None = _tags(self.part(header[11]))
         self.mark = members({"meta": self.meta}) if self.meta else ""
 
+    @property
+    def own_name(self) -> str:
+        """What names things without a number: the message's control id, else a hash of all that it says."""
+        said = self.part(self.header[10])
+        return said or blake2b(repr(self.rows).encode("utf-8", "replace"), digest_size=16).hexdigest()
+
     def part(self, raw: str) -> str:
         """The first component of a field's first repetition, decoded."""
         if not raw or raw.isalnum():
@@ -77,6 +85,12 @@ class Reading:
         if self.component in raw:
             raw = raw.split(self.component, 1)[0]
         return self.text(raw)
+
+    def single(self, raw: str) -> str:
+        """As `part`, of a field that says one thing: repetitions that differ are no code, but all their text."""
+        if self.repetition in raw and len({self.part(one) for one in self.repetitions(raw)}) > 1:
+            return self.text(raw)
+        return self.part(raw)
 
     def parts(self, raw: str, least: int) -> list[str]:
         """The components of one repetition, still encoded, with empty ones behind up to `least`."""

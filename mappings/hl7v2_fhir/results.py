@@ -13,18 +13,19 @@ from mappings.hl7v2_fhir.resources.observation import Setting, observation, obse
 from mappings.hl7v2_fhir.resources.order import Numbers, service_request
 from mappings.hl7v2_fhir.resources.provenance import put_provenance
 from mappings.hl7v2_fhir.resources.report import begin_report, finish_report
-from mappings.hl7v2_fhir.resources.request import put_more, says_more
-from mappings.hl7v2_fhir.resources.specimen import collected, source, specimen
+from mappings.hl7v2_fhir.resources.request import more_requesters, put_more, says_more
+from mappings.hl7v2_fhir.resources.specimen import collected, put_received, source, specimen
 from mappings.hl7v2_fhir.structure import Noted, Order, Person
 from mappings.hl7v2_fhir.vocabulary import Json
 
 
 def loose_results(reading: Reading, person: Person, setting: Setting, fallback: str) -> None:
-    """Results before any order: the patient's, named by their time, else by the message."""
+    """Results before any order, and specimens of none: the patient's, named by their time, else by the message."""
     scope = (setting.subject or {}).get("reference", fallback)
-    specimens_of(reading, [result.specimen for result in person.results if result.specimen], setting, fallback)
+    found = [result.specimen for result in person.results if result.specimen] + person.specimens
+    specimens_of(reading, found, setting, fallback)
     for result in person.results:
-        when = reading.part(result.row[14]) or reading.part(reading.header[10])
+        when = reading.part(result.row[14]) or reading.own_name
         observation(reading, result, setting, reading.scope("Observation", reading.sender, scope, when))
 
 
@@ -34,7 +35,7 @@ def result(reading: Reading, order: Order, numbers: Numbers, setting: Setting, f
     key = numbers.key
     if not key:
         reading.find("order_without_number", f"OBR[{order.number}]-3")
-        key = (reading.sender, reading.part(reading.header[10]))
+        key = (reading.sender, reading.own_name)
     named = reading.numbered(JOIN.join(("OBR", *key, code.code, code.system)))
     report = begin_report(reading, order, numbers, code, stable("DiagnosticReport", named), setting)
     _order_specimens(reading, order, setting, report, named)
@@ -47,7 +48,7 @@ def result(reading: Reading, order: Order, numbers: Numbers, setting: Setting, f
     request = service_request(reading, order, numbers, code, stable("ServiceRequest", named), report)
     report["basedOn"] = [request]
     orc = order.orc.row if order.orc else PADDING
-    if says_more(order.row, orc):
+    if says_more(reading, order.row, orc):
         _more(reading, order, orc, request, report, setting, named)
     if results:
         report["result"] = results
@@ -68,7 +69,8 @@ def _more(
         made = list(setting.specimens.values()) or report.get("specimen", [])
         if found := collected(reading, row, setting.subject, named, made, order.number):
             report["specimen"] = [found]
-    put_provenance(reading, orc, request, [])
+    asked = reading.resources[request["reference"]].get("requester")
+    put_provenance(reading, orc, request, more_requesters(reading, row, orc, asked))
 
 
 def _order_specimens(reading: Reading, order: Order, setting: Setting, report: Json, key: str) -> None:
@@ -83,6 +85,8 @@ def _order_specimens(reading: Reading, order: Order, setting: Setting, report: J
         complete_collection(reading, one, setting.effective)
     if len(made) == 1:
         setting.specimen = made[0]
+        if order.row[14]:
+            put_received(reading, made[0], order.row, order.number)
         setting.effective = setting.effective or when_collected(reading, made[0])
 
 

@@ -1,6 +1,6 @@
 """Segments that stand for themselves: each with a map makes a resource, or adds to the latest one of its type.
 
-A new segment is a table in maps/ and a golden pair; what a table cannot say is a builder in `BUILDERS` of families.py.
+A new segment is a table in maps/ and a golden pair; what a table cannot say is a builder in `BUILDERS` of messages.py.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def stand(
     for detail in details:
         if build := builders.get(detail.name):
             build(reading, detail)
+            left += detail.notes
             if reading.more:
                 add_more(reading, detail)
         elif not _mapped(reading, detail, maps.get(detail.name, ())):
@@ -88,7 +89,7 @@ def identity(reading: Reading, one: SegmentMap, row: Row) -> str:
             break
     else:
         key = [reading.text(row[field]) for field in sorted(one.fields)]
-    whose = reading.around.get("patient", {}).get("reference") or reading.part(reading.header[10])
+    whose = reading.around.get("patient", {}).get("reference") or reading.own_name
     return stable(one.resource, reading.numbered(JOIN.join((one.name, reading.sender, whose, *key))))
 
 

@@ -34,6 +34,11 @@ class Noted:
         self.notes: list[Row] = []
         self.details: list[Noted] = []  # of an ORC: what stands between it and its request
 
+    def take_notes(self) -> list[Row]:
+        """The notes, for a builder that writes them: what is left behind goes to the patient or order."""
+        notes, self.notes = self.notes, []
+        return notes
+
     @property
     def where(self) -> str:
         """Where the segment stands, as analysts write it."""
@@ -44,6 +49,7 @@ class Result(Noted):
     """One OBX; for a text that goes on in the next OBX, `more` are its other lines."""
 
     __slots__ = ("more", "specimen")
+    name = "OBX"
 
     def __init__(self, row: Row, number: int, specimen: Noted | None) -> None:
         self.row = row
@@ -73,7 +79,7 @@ class Order(Noted):
 class Person(Noted):
     """One PID with its visit, orders, the results that stand before any order, and every other segment (`details`)."""
 
-    __slots__ = ("controls", "orders", "results", "visit")
+    __slots__ = ("controls", "orders", "results", "specimens", "visit")
 
     def __init__(self, row: Row, number: int) -> None:
         super().__init__(row, number, "PID")
@@ -81,17 +87,21 @@ class Person(Noted):
         self.orders: list[Order] = []
         self.results: list[Result] = []
         self.controls: list[Noted] = []  # each ORC that no request follows
+        self.specimens: list[Noted] = []  # those of no order
 
     @property
     def is_preface(self) -> bool:
-        """True for what stands before the first PID, as long as it is nothing but details."""
-        return not (self.number or self.notes or self.orders or self.results or self.controls or self.visit)
+        """True for what stands before the first PID, as long as it is nothing but details and notes."""
+        said = self.number or self.orders or self.results or self.controls or self.specimens
+        return not (said or self.visit)
 
 
 class _Walk:
     """Where the pass stands."""
 
-    __slots__ = ("controls", "early", "last", "orc", "order", "owner", "people", "specimen", "specimen_first")
+    __slots__ = (
+        *("controls", "early", "last", "orc", "order", "owner", "people", "samples", "specimen", "specimen_first"),
+    )
 
     def __init__(self, specimen_first: bool) -> None:
         self.specimen_first = specimen_first
@@ -103,6 +113,7 @@ class _Walk:
         self.order: Order | None = None
         self.specimen: Noted | None = None
         self.early: list[Noted] = []
+        self.samples: list[tuple[Person, Noted]] = []  # those that stood before an order
 
     def person(self) -> Person:
         """The patient of now; one without fields where a message has no PID."""
@@ -114,7 +125,8 @@ class _Walk:
         """A patient; what stood before the first one (SCH, EVN) is this one's."""
         self.owner = person = Person(row, number)
         if len(self.people) == 1 and self.people[0].is_preface:
-            person.details = self.people.pop().details
+            preface = self.people.pop()
+            person.details, person.notes = preface.details, preface.notes
         self.people.append(person)
         self.orc = self.order = self.specimen = None
 
@@ -180,6 +192,7 @@ class _Walk:
             if self.order is not None:
                 self.early, self.order, self.orc = [], None, None
             self.early.append(specimen)
+            self.samples.append((self.person(), specimen))
         else:
             self.order.specimens.append(specimen)
 
@@ -196,7 +209,12 @@ class _Walk:
         (self.owner or self.person()).notes.append(row)
 
     def finish(self) -> None:
-        """An ORC that no request follows is the patient's."""
+        """An ORC that no request follows is the patient's, and so is a specimen of no order."""
+        if self.samples:
+            used = {id(spm) for person in self.people for order in person.orders for spm in order.specimens}
+            for person, spm in self.samples:
+                if id(spm) not in used:
+                    person.specimens.append(spm)
         if self.controls:
             taken = {id(order.orc) for person in self.people for order in person.orders}
             for person, orc in self.controls:

@@ -20,6 +20,7 @@ from tests.corpus.conversions import NO_CONVERSION, Made, conversions
 from tests.corpus.open_faults import write
 from tests.corpus.test_conformance import allowed, broken, converted
 from tests.corpus.test_nothing_vanishes import vanished
+from tests.corpus.test_segments_become import miscounted
 
 INDEX = re.compile(r"Bundle\.entry\[\d+\]\.resource\.")
 SHARED = Path(os.environ.get("INTERLOCK_SHARED", Path(__file__).parents[3] / "shared"))
@@ -87,6 +88,9 @@ def open_now(everything: list[Made]) -> Iterator[tuple[str, str, str]]:
     for made in everything:
         if lost := vanished(made):
             yield "text", made.name, " ".join(lost) + " is not in the bundle"
+    for made in everything:
+        if wrong := miscounted(made):
+            yield "count", made.name, "; ".join(wrong)
 
 
 if __name__ == "__main__":

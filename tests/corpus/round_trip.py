@@ -285,11 +285,12 @@ def _addresses(before: View, pid: Segment, after: View, other: Segment) -> Itera
 
 
 def _address(view: View, raw: str, county: str = "") -> tuple[str, ...]:
-    """Lines as one text, city, state, code, country, county."""
+    """Lines as one text, city, state, code, country, county: of its parts the first that says something."""
     parts = view.components(raw)
     lines = [*view.nested(raw, 0)[:3], parts[1]]
     text = ", ".join(line for line in lines if line)
-    return text.replace(", ", " ").replace("  ", " "), *parts[2:6], parts[8] or county
+    said = next((part for part in view.nested(raw, 8) if part), county)
+    return text.replace(", ", " ").replace("  ", " "), *parts[2:6], said
 
 
 # orders

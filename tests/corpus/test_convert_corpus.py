@@ -42,6 +42,13 @@ STATUS = {
     row["local_code"]: row["code"]
     for row in csv.DictReader((SHIPPED / "observation-status.csv").read_text().splitlines())
 }
+STANDING = {
+    "PD1": ("75320-2", (7,)),
+    "PDA": ("69453-9", (1, 4, 5, 6, 9)),
+    "OH1": ("74165-2", (3, 4, 5)),
+    "OH2": ("11341-5", (4, 5, 7, 8)),
+}
+"""Segments that become an Observation of their own: its LOINC code, and the fields of which one must say something."""
 CODED = {"CE", "CWE", "CNE", "CF", "IS"}
 TIMES = {"TS", "DTM", "DT"}
 TEXTS = {"ST", "TX", "FT", "ID", "GTS", ""}
@@ -150,6 +157,7 @@ def compare(
     entries = [entry["resource"] for entry in bundle["entry"]]
     inputs = segments(message)
     results = [segment for segment in inputs if segment.name == "OBX"]
+    yield from take_standing(message, written)
     reports = [resource for resource in entries if resource["resourceType"] == "DiagnosticReport"]
     documents = {
         reference["reference"].partition("/")[2]: report.get("presentedForm", [])
@@ -166,6 +174,26 @@ def compare(
         for problem in compare_result(message, segment, resource, documents.get(resource["id"], [])):
             yield f"OBX[{index}]-{problem}"
     yield from compare_notes(message, inputs, entries, written, compared)
+
+
+def take_standing(message: Message, written: list[dict[str, Any]]) -> Iterator[str]:
+    """Take out the one Observation of each segment that becomes one; those of OBX are left."""
+    for part in message.segments:
+        code, fields = STANDING.get(part.name, ("", ()))
+        row = list(part.fields)
+        if not any(len(row) > n and row[n] not in ("", '""') for n in fields):
+            continue
+        found = next((one for one in written if _coded_alone(one, code)), None)
+        if found is None:
+            yield f"{part.name} has no Observation"
+        else:
+            written.remove(found)
+
+
+def _coded_alone(resource: dict[str, Any], code: str) -> bool:
+    """True for an Observation of that one LOINC code."""
+    codings = resource.get("code", {}).get("coding", [])
+    return [(one.get("system"), one.get("code")) for one in codings] == [("http://loinc.org", code)]
 
 
 def decoded(message: Message, raw: str) -> str:
@@ -419,3 +447,13 @@ def _notes(place: dict[str, Any]) -> list[dict[str, Any]]:
         extension["valueAnnotation"] for extension in place.get("extension", ()) if "valueAnnotation" in extension
     ]
     return [*place.get("note", ()), *inside]
+
+
+def test_a_result_that_is_missing_or_invented_is_found() -> None:
+    message = read(b"MSH|^~\\&|A|B|||20260105||ORU^R01|1|P|2.5\rPD1|||||||F\rOBR|1\rOBX|1|ST|1^One^L||text||||||F")
+    made = transaction(message, TABLES, CONTEXT).payload
+    bundle, written = orjson.loads(made), numbers(made)
+    assert not list(compare(message, bundle, list(written), Counter()))
+    assert list(compare(message, bundle, written[:1], Counter())) == ["1 results became 0 resources"]
+    assert list(compare(message, bundle, written[1:], Counter())) == ["PD1 has no Observation"]
+    assert list(compare(message, bundle, [*written, written[0]], Counter())) == ["1 results became 2 resources"]

@@ -31,7 +31,9 @@ def test_a_folder_gives_a_report_a_message_and_never_stops(tmp_path: Path) -> No
     assert [line["ok"] for line in lines] == [True, False, False, True, False, True]
     assert done == ["a.hl7", "b.hl7", "c.hl7", "d.txt", "e.oru"]
     assert str(lines[4]["error"]).startswith("not_convertible")
-    assert all(line.keys() - {"fields"} == {"path", "ok", "resources", "unmapped", "warnings", "error"} for line in lines)
+    assert all(
+        line.keys() - {"fields"} == {"path", "ok", "resources", "unmapped", "warnings", "error"} for line in lines
+    )
     assert all(("fields" in line) is line["ok"] for line in lines)
     assert lines[0]["resources"] == {"Patient": 1, "Observation": 1, "ServiceRequest": 1, "DiagnosticReport": 1}
     assert [warning["code"] for warning in reports[0].line()["warnings"]] == ["not_a_number"]  # type: ignore[attr-defined]

@@ -487,7 +487,9 @@ def test_a_lane_that_stops_in_front_of_a_merge_asks_for_the_other_lane(
             for name in ("one", "two"):
                 made[name].worker.outlets["lab", "ehr"].hold("test")
             a, b = f"A{turn}", f"B{turn}"
-            await send_all(made["door"], [oru(f"{a} {n}", a) for n in range(3)] + [oru(f"{b} {n}", b) for n in range(4)])
+            await send_all(
+                made["door"], [oru(f"{a} {n}", a) for n in range(3)] + [oru(f"{b} {n}", b) for n in range(4)]
+            )
             await send_all(made["door"], [merge(f"M{turn}", b, a), oru(f"late {a}", a)])
             for name in ("two", "one") if turn % 2 else ("one", "two"):
                 made[name].worker.outlets["lab", "ehr"].unhold("test")

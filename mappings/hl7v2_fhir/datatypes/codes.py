@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mappings.hl7v2_fhir.reading import Reading
-from mappings.hl7v2_fhir.vocabulary import INTERPRETATION, STANDARD, TERMINOLOGY, Json, absent_extension
+from mappings.hl7v2_fhir.vocabulary import INTERPRETATION, STANDARD, TERMINOLOGY, Json, absent_extension, own_text
 
 #: code, display, system, version of the three codings of a CWE (HL7 2A.3.15: components 1-3, 4-6, 10-12)
 _CODINGS = ((0, 1, 2, 6), (3, 4, 5, 7), (9, 10, 11, 12))
@@ -56,9 +56,17 @@ def concept(reading: Reading, raw: str) -> Json | None:
     text = parts[8] if n > 8 else ""
     if text := text or next((parts[i] for i in (1, 4, 10) if i < n and parts[i]), ""):
         found["text"] = text
+        if n > 4 and (left := _words_left(parts, n, text)):
+            found["extension"] = [own_text("v2-original-text", words) for words in left]
     elif codings and "system" not in codings[0]:
         found["text"] = codings[0]["code"]
     return found or None
+
+
+def _words_left(parts: list[str], n: int, text: str) -> list[str]:
+    """The words of codings without a code that are not the text: no coding shows them."""
+    left = [parts[i] for code, i, *_ in _CODINGS if i < n and parts[i] and not parts[code]]
+    return [words for words in dict.fromkeys(left) if words != text]
 
 
 def _coding(reading: Reading, code: str, display: str, system: str, version: str) -> Json:

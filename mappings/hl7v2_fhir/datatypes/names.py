@@ -92,8 +92,8 @@ def address(reading: Reading, raw: str) -> Json | None:
     before = len(found)
     street = [parts[0]]
     if reading.subcomponent in raw:
-        address_line = raw.split(reading.component, 1)[0].split(reading.subcomponent)
-        street = [reading.text(part) for part in address_line[:3]]
+        street = [reading.text(part) for part in raw.split(reading.component, 1)[0].split(reading.subcomponent)[:3]]
+        parts[1:] = [_first_said(reading, part) for part in reading.parts(raw, 9)[1:]]
     if lines := [line for line in (*street, parts[1]) if line]:
         found["line"] = lines
     for name, index in _ADDRESS:
@@ -104,6 +104,11 @@ def address(reading: Reading, raw: str) -> Json | None:
     if len(parts) > _ADDRESS_VALID:
         _valid(reading, found, parts, _ADDRESS_VALID)
     return found
+
+
+def _first_said(reading: Reading, raw: str) -> str:
+    """The first subcomponent that says something."""
+    return next((text for part in raw.split(reading.subcomponent) if (text := reading.text(part))), "")
 
 
 def telecoms(reading: Reading, raw: str, use: str = "") -> list[Json]:

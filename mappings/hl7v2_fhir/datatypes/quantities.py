@@ -52,6 +52,18 @@ def decimal(text: str) -> str:
     return f"{sign}{whole or '0'}.{fraction}" if fraction else sign + whole
 
 
+LARGEST = 2**31 - 1
+"""FHIR R4, integer: 32 bits."""
+
+
+def whole(text: str, least: int = 0) -> int | None:
+    """A whole number that FHIR can hold, from `least` on; None when the text is none."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST))):
+        return None
+    value = int(text)
+    return value if least <= value <= LARGEST else None
+
+
 #: `decimal` of short texts, remembered: a bare number names nobody, and laboratories report few different ones.
 short_decimal = lru_cache(maxsize=4096)(decimal)
 
@@ -155,9 +167,11 @@ def _plain(text: str) -> str:
 
 def structured(reading: Reading, raw: str, unit: Unit) -> tuple[str, Json | str]:
     """SN: the FHIR element and its value; ("valueString", text) for what none of them says."""
-    comparator, first, mark, second = reading.texts(raw, 4)[:4]
+    comparator, first, mark, second, *more = reading.texts(raw, 4)
     a, b = number(first), number(second)
     text = f"{comparator}{first}{mark}{second}"
+    if any(more):
+        return "valueString", reading.text(raw)
     if comparator in ("", "=", *COMPARATORS) and a is not None and not mark and not second:
         value = quantity(a, unit)
         if comparator in COMPARATORS:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mappings.hl7v2_fhir.datatypes.quantities import number
+from mappings.hl7v2_fhir.datatypes.quantities import LARGEST, number, whole
 from mappings.hl7v2_fhir.reading import Reading
 from mappings.hl7v2_fhir.vocabulary import EVENT_TIMING, TIME_UNITS, Json
 
@@ -14,6 +14,7 @@ _EVERY = re.compile(r"Q(\d+)([SMHDWL])")
 _ON_DAYS = re.compile(r"Q(\d*)J([1-7]+)")
 _A_DAY = re.compile(r"([1-9]\d?)ID|X([1-9]\d?)")
 _TIMES_A_DAY = {"QD": 1, "DAILY": 1, "BID": 2, "TID": 3, "QSHIFT": 3, "QID": 4}
+_WEEK = frozenset("1234567")
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MINUTES = {"min": 1, "h": 60, "d": 1440}
 
@@ -61,7 +62,8 @@ def _repeated(code: str) -> Json:
 
 
 def _every(period: str, unit: str) -> Json:
-    return {"frequency": 1, "period": int(period), "periodUnit": unit} if int(period) else {}
+    number = whole(period, 1)
+    return {"frequency": 1, "period": number, "periodUnit": unit} if number else {}
 
 
 def _phase(reading: Reading, parts: list[str]) -> Json | None:
@@ -70,7 +72,7 @@ def _phase(reading: Reading, parts: list[str]) -> Json | None:
         reading.text(part.split(reading.subcomponent, 1)[0]) for part in parts[:11]
     )
     found: Json = {}
-    if alignment == "DW" and begin in "1234567" and (end or begin) in "1234567" and begin:
+    if alignment == "DW" and begin in _WEEK and (end or begin) in _WEEK:
         first, last = int(begin), int(end or begin)
         found["dayOfWeek"] = [_DAYS[day - 1] for day in range(first, last + 1)]
     elif alignment or begin or end:
@@ -88,7 +90,9 @@ def _phase(reading: Reading, parts: list[str]) -> Json | None:
         minutes = _MINUTES.get(TIME_UNITS.get(offset_unit.casefold(), ""))
         if not (event and minutes and offset.isascii() and offset.isdigit()):
             return None
-        found["offset"] = int(offset) * minutes
+        if (count := whole(offset)) is None or count * minutes > LARGEST:
+            return None
+        found["offset"] = count * minutes
     return None if institution or general else found
 
 

@@ -24,4 +24,5 @@ def _known(said: Json, table: str) -> Json:
         return said
     shown = {**known, **codings[0]}
     text = {"text": said["text"]} if said.get("text") not in (None, codings[0]["code"]) else {}
-    return {"coding": [shown, *codings[1:]], **text}
+    beside = {"extension": said["extension"]} if "extension" in said else {}
+    return {**beside, "coding": [shown, *codings[1:]], **text}

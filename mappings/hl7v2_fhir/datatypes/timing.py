@@ -14,7 +14,7 @@ from orjson import dumps
 
 from mappings.hl7v2_fhir.clock import time_of_day
 from mappings.hl7v2_fhir.datatypes.codes import concept
-from mappings.hl7v2_fhir.datatypes.quantities import composite, number
+from mappings.hl7v2_fhir.datatypes.quantities import composite, number, whole
 from mappings.hl7v2_fhir.datatypes.repetition import LETTERS, repetition, together, without_prn
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.reading import Reading, Row
@@ -169,25 +169,29 @@ def _bounds(reading: Reading, said: Said, repeat: Json, found: Schedule) -> None
         period["end"] = end
         return
     times = re.fullmatch(r"X(\d+)", reading.part(said.duration))
-    if times and int(times[1]) > 0:
-        repeat["count"] = int(times[1])
+    if times and (count := whole(times[1], 1)):
+        repeat["count"] = count
     elif (text := _words(reading, said.duration)) and (period or not lasting):
         found.left.append(f"duration {text}")
+
+
+_LONGEST_DIGITS = 5
+"""Of a duration whose end is reckoned: no longer one is meant."""
 
 
 def _end(start: str, lasting: Json) -> str:
     """Start and duration as an end (IG: TQ1-6), where the start is a full time and the unit has a fixed length."""
     seconds = _SECONDS.get(lasting["code"])
     digits = dumps(lasting["value"]).decode()
-    if seconds is None or "T" not in start or not digits.isdigit():
+    if seconds is None or "T" not in start or not digits.isdigit() or len(digits) > _LONGEST_DIGITS:
         return ""
     return (datetime.fromisoformat(start) + timedelta(seconds=int(digits) * seconds)).isoformat()
 
 
 def _count(reading: Reading, said: Said, repeat: Json) -> None:
     text = reading.part(said.total)
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        repeat["count"] = int(text)
+    if count := whole(text, 1):
+        repeat["count"] = count
     elif text:
         reading.find("number_invalid", said.where)
 

@@ -87,7 +87,7 @@ def _range(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> No
     ends = reading.texts(raw, 2)[:2]
     values = [number(end) for end in ends]
     no_numbers = any(end and value is None for end, value in zip(ends, values, strict=True)) or not any(ends)
-    if no_numbers or (all(ends) and not ordered(*ends)):
+    if no_numbers or (all(ends) and not ordered(*ends)) or _goes_on(reading, raw, 2):
         _keep(reading, target, raw, obx, "not_structured")
         return
     pairs = zip(("low", "high"), values, strict=True)
@@ -96,10 +96,15 @@ def _range(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> No
 
 def _period(reading: Reading, target: Json, raw: str, _: Unit, obx: int) -> None:
     start, end = reading.parts(raw, 2)[:2]
-    if ends_before(read_time(reading, start)[0], read_time(reading, end)[0]):
+    if ends_before(read_time(reading, start)[0], read_time(reading, end)[0]) or _goes_on(reading, raw, 2):
         _keep(reading, target, raw, obx, "not_a_time")
     else:
         put_period(reading, target, "valuePeriod", start, end, _where(obx))
+
+
+def _goes_on(reading: Reading, raw: str, parts: int) -> bool:
+    """True when a value says more than its type has components for."""
+    return any(reading.texts(raw, parts)[parts:])
 
 
 def _samples(reading: Reading, target: Json, raw: str, unit: Unit, obx: int) -> None:

@@ -81,7 +81,7 @@ def _add(reading: Reading, issue: Json, detail: Noted) -> None:
     if "contained" not in header:
         header["contained"] = [{"resourceType": "OperationOutcome", "id": _OUTCOME, "issue": []}]
         header["response"]["details"] = {"reference": f"#{_OUTCOME}"}
-    notes = "\n".join(note["text"] for note in annotated(reading, detail.notes))
+    notes = "\n".join(note["text"] for note in annotated(reading, detail.take_notes()))
     if notes:
         issue["diagnostics"] = "\n".join(part for part in (issue.get("diagnostics"), notes) if part)
     header["contained"][0]["issue"].append(issue)

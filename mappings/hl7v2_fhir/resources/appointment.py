@@ -164,7 +164,7 @@ def _identity(reading: Reading, row: Row) -> str:
     if number:
         return stable("Appointment", number["system"], number["value"], reading.part(row[3]))
     reading.find("appointment_without_number", "SCH-2")
-    return stable("Appointment", reading.numbered(JOIN.join((reading.sender, reading.part(reading.header[10])))))
+    return stable("Appointment", reading.numbered(JOIN.join((reading.sender, reading.own_name))))
 
 
 def duration(reading: Reading, amount: str, unit: str) -> timedelta | None:
@@ -200,7 +200,7 @@ def appointment(reading: Reading, detail: Noted) -> None:
             actor = role(reading, who, None, {"text": name}, row[phone]) if row[phone] else who
             kind = {"text": name}
             booking.participants.append({"type": [kind], "actor": actor, "required": "information-only"})
-    booking.comment(detail.notes)
+    booking.comment(detail.take_notes())
     reading.put(found)
     reading.unfinished.append(booking)
 

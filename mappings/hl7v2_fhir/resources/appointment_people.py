@@ -27,7 +27,7 @@ Actors = Callable[[Reading, Row], list[Json]]
 def group(reading: Reading, detail: Noted) -> None:
     """RGS: its notes are the appointment's."""
     if booking := booking_of(reading):
-        booking.comment(detail.notes)
+        booking.comment(detail.take_notes())
 
 
 def service(reading: Reading, detail: Noted) -> None:
@@ -35,7 +35,7 @@ def service(reading: Reading, detail: Noted) -> None:
     row, booking = detail.row, booking_of(reading)
     if booking is None:
         return
-    booking.comment(detail.notes)
+    booking.comment(detail.take_notes())
     if reading.part(row[2]) == _REMOVED:
         return
     if services := concepts(reading, row[3]):
@@ -60,7 +60,7 @@ def _resource(actors: Actors, kind: int, start: int, status: int) -> Callable[[R
         row, booking = detail.row, booking_of(reading)
         if booking is None:
             return
-        booking.comment(detail.notes)
+        booking.comment(detail.take_notes())
         if reading.part(row[2]) == _REMOVED:
             return
         kinds = concepts(reading, row[kind])

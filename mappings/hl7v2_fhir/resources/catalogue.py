@@ -38,7 +38,7 @@ def definition(reading: Reading, detail: Noted) -> None:
         found["permittedDataType"] = list(dict.fromkeys(kinds))
     reading.put(found)
     if detail.notes:
-        put_notes(reading, found, detail.notes)
+        put_notes(reading, found, detail.take_notes())
 
 
 def numeric_definition(reading: Reading, detail: Noted) -> None:
@@ -51,7 +51,7 @@ def numeric_definition(reading: Reading, detail: Noted) -> None:
     if intervals:
         found.setdefault("qualifiedInterval", []).extend(intervals)
     if detail.notes:
-        put_notes(reading, found, detail.notes)
+        put_notes(reading, found, detail.take_notes())
 
 
 def _intervals(reading: Reading, row: Row, field: int, kind: str) -> list[Json]:

@@ -26,14 +26,14 @@ def put_container(reading: Reading, found: Json, sac: Noted) -> None:
         first[0] = {**containers[0], **first[0]}
     elif containers:
         found.setdefault("container", []).extend(containers)
-    if notes := annotated(reading, sac.notes):
+    if notes := annotated(reading, sac.take_notes()):
         found.setdefault("note", []).extend(notes)
 
 
 def loose_container(reading: Reading, sac: Noted) -> None:
     """A container without a specimen segment."""
     number = next((reading.text(raw) for raw in sac.row[1:4] if raw), "")
-    key = (number,) if number else (reading.part(reading.header[10]), str(sac.number))
+    key = (number,) if number else (reading.own_name, str(sac.number))
     found: Json = {"resourceType": "Specimen", "id": stable("Specimen", "SAC", reading.sender, *key)}
     if subject := reading.around.get("patient"):
         found["subject"] = subject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mappings.hl7v2_fhir.datatypes.quantities import whole
 from mappings.hl7v2_fhir.datatypes.tables import suggested
 from mappings.hl7v2_fhir.ids import JOIN, stable
 from mappings.hl7v2_fhir.reading import Reading, Row
@@ -24,7 +25,7 @@ def diagnosis(reading: Reading, dg1: Noted) -> None:
         condition["category"] = condition["category"][:1]
     _coding_method(reading, row, condition)
     if dg1.notes:
-        put_notes(reading, condition, dg1.notes)
+        put_notes(reading, condition, dg1.take_notes())
     made = reading.put(condition)
     seen = reading.around.get("encounter")
     if seen is not None and reading.part(row[21]) != "D":
@@ -32,7 +33,7 @@ def diagnosis(reading: Reading, dg1: Noted) -> None:
 
 
 def _identity(reading: Reading, row: Row) -> str:
-    whose = reading.around.get("patient", {}).get("reference") or reading.part(reading.header[10])
+    whose = reading.around.get("patient", {}).get("reference") or reading.own_name
     if number := reading.part(row[20]):
         return stable("Condition", reading.numbered(JOIN.join(("DG1", reading.sender, whose, number))))
     visit = reading.around.get("encounter", {}).get("reference", "")
@@ -55,6 +56,6 @@ def _use(reading: Reading, row: Row, condition: Json) -> Json:
         known = DIAGNOSIS_ROLE.get(reading.part(row[6]))
         found["use"] = {**said[0], "coding": [known, *said[0].get("coding", ())]} if known else said[0]
     rank = reading.part(row[15])
-    if rank.isascii() and rank.isdigit() and int(rank) > 0:
-        found["rank"] = int(rank)
+    if number := whole(rank, 1):
+        found["rank"] = number
     return found

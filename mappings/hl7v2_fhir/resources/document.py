@@ -70,7 +70,7 @@ def _identity(reading: Reading, number: Json | None, row: Row) -> str:
     if number:
         return stable("DocumentReference", number["system"], number["value"])
     reading.find("document_without_number", "TXA-12")
-    name = (reading.sender, reading.part(reading.header[10]), reading.text(row[2]))
+    name = (reading.sender, reading.own_name, reading.text(row[2]))
     return stable("DocumentReference", reading.numbered(JOIN.join(name)))
 
 

@@ -84,8 +84,8 @@ def encounter(reading: Reading, pv1: Row, subject: Json | None, notes: list[Json
 
 def further_visit(reading: Reading, pv1: Noted) -> None:
     """A PV1 after the first one of its patient (A45): from here on it is the visit."""
-    notes = annotated(reading, pv1.notes)
-    made = encounter(reading, pv1.row, reading.around.get("patient"), notes, reading.part(reading.header[10]))
+    notes = annotated(reading, pv1.take_notes())
+    made = encounter(reading, pv1.row, reading.around.get("patient"), notes, reading.own_name)
     if made:
         reading.around["encounter"] = made
 

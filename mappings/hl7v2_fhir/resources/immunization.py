@@ -84,7 +84,7 @@ def _identity(reading: Reading, row: Row, numbers: Numbers, setting: Setting) ->
     code = reading.part(row[5])
     key: tuple[str, ...] = numbers.key
     if not key or key[1] == _NO_NUMBER:
-        whose = (setting.subject or {}).get("reference") or reading.part(reading.header[10])
+        whose = (setting.subject or {}).get("reference") or reading.own_name
         key = (reading.sender, whose, reading.part(row[3])[:8])
     return stable("Immunization", reading.numbered(JOIN.join(("RXA", *key, code))))
 

@@ -8,7 +8,7 @@ from mappings.hl7v2_fhir.datatypes.times import put_date
 from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, Row, compact
 from mappings.hl7v2_fhir.resources.account import account_of
-from mappings.hl7v2_fhir.resources.people import written_organization
+from mappings.hl7v2_fhir.resources.people import put_telecom, written_organization
 from mappings.hl7v2_fhir.standing import make, map_named, put_notes
 from mappings.hl7v2_fhir.structure import Noted
 from mappings.hl7v2_fhir.vocabulary import (
@@ -33,7 +33,7 @@ def insurance(reading: Reading, in1: Noted) -> None:
     if coverage is None:
         return
     if in1.notes:
-        put_notes(reading, coverage, in1.notes)
+        put_notes(reading, coverage, in1.take_notes())
     payor = _organization(reading, row[4], row[3], row[5])
     if payor:
         _reachable(reading, payor, row)
@@ -57,8 +57,7 @@ def _organization(reading: Reading, name: str, number: str, address: str) -> Jso
 def _reachable(reading: Reading, payor: Json, row: Row) -> None:
     """The insurer's telephone and the person to speak with there."""
     company = reading.resources[payor["reference"]]
-    if row[7] and (found := telecoms(reading, row[7], "work")):
-        company.setdefault("telecom", found)
+    put_telecom(reading, payor, row[7])
     if row[6] and (people := names(reading, row[6])):
         company.setdefault("contact", [{"name": people[0]}])
 
@@ -136,5 +135,5 @@ def _guarantor(reading: Reading, gt1: Noted) -> Json | None:
     if found is None:
         return None
     if gt1.notes:
-        put_notes(reading, found, gt1.notes)
+        put_notes(reading, found, gt1.take_notes())
     return {"reference": f"RelatedPerson/{found['id']}"}

@@ -47,7 +47,7 @@ def staff(reading: Reading, detail: Noted) -> None:
     map_named(reading, "STF", "STF-Practitioner").fill(reading, row, found, detail.where)
     person = reading.put(found)
     if detail.notes:
-        put_notes(reading, found, detail.notes)
+        put_notes(reading, found, detail.take_notes())
     _role(reading, detail, person, found.get("active"))
 
 
@@ -92,7 +92,7 @@ def place(reading: Reading, detail: Noted) -> None:
     if owner := organization(reading, row[4]):
         found["managingOrganization"] = owner
     if detail.notes:
-        put_notes(reading, found, detail.notes)
+        put_notes(reading, found, detail.take_notes())
 
 
 def qualification(reading: Reading, detail: Noted) -> None:
@@ -105,7 +105,7 @@ def qualification(reading: Reading, detail: Noted) -> None:
     known = {number["value"] for number in person["identifier"]}
     person["identifier"] += (number for number in _numbers(reading, detail.row) if number["value"] not in known)
     if detail.notes:
-        put_notes(reading, person, detail.notes)
+        put_notes(reading, person, detail.take_notes())
 
 
 def _numbers(reading: Reading, row: Row) -> list[Json]:

@@ -225,6 +225,9 @@ def _documents(
         if attachment:
             made.append(attachment)
     if not made:
+        if text := text_of(reading, result.values):
+            reading.find("attachment_invalid", f"OBX[{result.number}]-5")
+            found["valueString"] = text
         return
     if setting.attachments is None:
         extensions += ({"url": _VALUE, "valueAttachment": attachment} for attachment in made)

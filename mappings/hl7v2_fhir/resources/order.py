@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from mappings.hl7v2_fhir.datatypes.codes import Coded, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import entity, pair
-from mappings.hl7v2_fhir.datatypes.names import addresses, telecoms
+from mappings.hl7v2_fhir.datatypes.names import addresses
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
-from mappings.hl7v2_fhir.resources.people import organization, practitioners, role
+from mappings.hl7v2_fhir.resources.people import organization, practitioners, put_telecom, role
 from mappings.hl7v2_fhir.structure import Order
-from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension
+from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension, own_text
 
 DONE = frozenset({"final", "corrected", "amended", "appended"})
 
@@ -46,7 +46,7 @@ def service_request(reading: Reading, order: Order, numbers: Numbers, code: Code
     where = f"OBR[{order.number}]"
     found: Json = {"resourceType": "ServiceRequest", "id": key}
     if numbers.all:
-        found["identifier"] = numbers.all
+        found["identifier"] = list(numbers.all)
     if orc[4] and (group := numbers.group(reading, orc)):
         found["requisition"] = group
     _status(reading, found, orc, report["status"])
@@ -97,15 +97,45 @@ def priority_of(reading: Reading, row: Row, orc: Row) -> str:
 
 def requester_of(reading: Reading, row: Row, orc: Row) -> Json | None:
     """OBR-16, else ORC-12: the first person, at the ordering facility (ORC-21) where there is one."""
-    people = practitioners(reading, row[16] or orc[12])
+    people = asking(reading, row, orc)
     place = organization(reading, orc[21], orc[22]) if orc[21] else None
-    if place and orc[23] and (reached := telecoms(reading, orc[23], "work")):
-        reading.resources[place["reference"]].setdefault("telecom", reached)
+    if place and orc[23]:
+        put_telecom(reading, place, orc[23])
     if not people:
+        if place:
+            put_telecom(reading, place, row[17] or orc[14])
         return place
     if orc[24] and "reference" in people[0] and (where := addresses(reading, orc[24])):
         reading.resources[people[0]["reference"]].setdefault("address", where)
     return role(reading, people[0], place, None, row[17] or orc[14])
+
+
+def asking(reading: Reading, row: Row, orc: Row) -> list[Json]:
+    """OBR-16, then who else is in ORC-12; one name with two numbers is one person, who has both."""
+    first, second = row[16], orc[12]
+    if first and second and first != second:
+        return practitioners(reading, first + reading.repetition + second)
+    return practitioners(reading, first or second)
+
+
+def put_unowned(reading: Reading, found: Json, row: Row, orc: Row) -> None:
+    """As text where a facility without a name is (ORC-22, 23), and a call-back number of nobody (OBR-17, ORC-14)."""
+    made: list[Json] = []
+    if not reading.part(orc[21]):
+        made += (own_text("v2-facility-contact", text) for raw in orc[22:24] for text in _lines(reading, raw))
+    if "requester" not in found:
+        made += (own_text("v2-call-back", text) for text in _lines(reading, row[17] or orc[14]))
+    if made:
+        found.setdefault("extension", []).extend(made)
+
+
+def _lines(reading: Reading, raw: str) -> list[str]:
+    """Each repetition as text, its parts with a space between."""
+    if not raw:
+        return []
+    parts = [part.replace(reading.subcomponent, reading.component) for part in reading.repetitions(raw)]
+    lines = (" ".join(word for word in reading.texts(part, 1) if word) for part in parts)
+    return [line for line in lines if line]
 
 
 def parent_numbers(reading: Reading, order: Order) -> list[Json]:

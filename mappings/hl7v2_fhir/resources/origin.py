@@ -60,7 +60,7 @@ def _original(reading: Reading, message: Message, kind: str) -> Json:
 
 
 def _named(reading: Reading) -> tuple[str, str]:
-    return reading.sender, reading.part(reading.header[10])
+    return reading.sender, reading.own_name
 
 
 def _header(reading: Reading, sender: Json | None) -> Json:

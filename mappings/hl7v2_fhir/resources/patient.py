@@ -5,6 +5,7 @@ from __future__ import annotations
 from mappings.hl7v2_fhir.datatypes.codes import concept, concepts
 from mappings.hl7v2_fhir.datatypes.identifiers import extended
 from mappings.hl7v2_fhir.datatypes.names import addresses, names, telecoms
+from mappings.hl7v2_fhir.datatypes.quantities import whole
 from mappings.hl7v2_fhir.datatypes.times import put_date, put_period, put_time
 from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, Row
@@ -30,7 +31,7 @@ _IDENTIFIERS = ((2, ""), (3, ""), (4, ""), (18, "AN"), (19, "SS"), (20, "DL"))
 def patient(reading: Reading, pid: Row, fallback: str) -> Json:
     """Write the Patient; a reference to it. `fallback` names the message, for a patient without any identifier."""
     identifiers = _identifiers(reading, pid)
-    found: Json = {"resourceType": "Patient", "id": _identity(reading, identifiers, fallback)}
+    found: Json = {"resourceType": "Patient", "id": _identity(reading, pid, identifiers, fallback)}
     if pid[6] and (maiden := _maiden_names(reading, pid[6])):
         found["extension"] = maiden
     if identifiers:
@@ -83,10 +84,11 @@ def _licence(reading: Reading, raw: str) -> Json | None:
     return found
 
 
-def _identity(reading: Reading, identifiers: list[Json], fallback: str) -> str:
+def _identity(reading: Reading, pid: Row, identifiers: list[Json], fallback: str) -> str:
+    """The id: of the best identifier, else of the message or order and of what the patient is called."""
     if not identifiers:
         reading.find("patient_without_identifier", "PID-3")
-        return stable("Patient", reading.sender, fallback)
+        return stable("Patient", reading.sender, fallback, pid[5], pid[7], pid[8])
     best = best_of(identifiers)
     return stable("Patient", best["system"], best["value"])
 
@@ -131,8 +133,8 @@ def _life(reading: Reading, found: Json, pid: Row) -> None:
     if spoken := concepts(reading, pid[15]):
         found["communication"] = [{"language": language} for language in spoken]
     order = reading.text(pid[25])
-    if order.isdigit() and order.isascii():
-        found["multipleBirthInteger"] = int(order)
+    if (number := whole(order)) is not None:
+        found["multipleBirthInteger"] = number
     elif reading.text(pid[24]) in ("Y", "N"):
         found["multipleBirthBoolean"] = reading.text(pid[24]) == "Y"
     put_time(reading, found, "deceasedDateTime", pid[29], "PID-29")

@@ -54,7 +54,7 @@ def _pattern(reading: Reading, row: Row) -> Pattern:
     kind = reading.part(row[2])
     code = coded(reading, row[3])
     unit = unit_of(reading, row[6])
-    said = reading.part(row[11])
+    said = reading.single(row[11])
     elements = _status(reading, row[11], said, findings)
     elements["code"] = code.concept
     if code.missing:

@@ -100,7 +100,6 @@ def _joined(reading: Reading, actor: Json) -> Json:
 
 def organization(reading: Reading, raw: str, address: str = "") -> Json | None:
     """A reference to the organization of an XON field, or of a CWE that names one (OBX-15)."""
-    raw = raw.split(reading.repetition, 1)[0]
     if not raw or raw == '""':
         return None
     key = ("XON", raw, address)
@@ -112,10 +111,45 @@ def organization(reading: Reading, raw: str, address: str = "") -> Json | None:
 
 
 def _organization(reading: Reading, raw: str, address: str) -> Json | None:
+    """The first repetition; a further one that is the same organization adds its number and its name."""
+    said = [_xon(reading, part) for part in reading.repetitions(raw)]
+    if not said:
+        return None
+    (name, number), *more = said
+    made = written_organization(reading, name, number, addresses(reading, address))
+    if made is None:
+        return None
+    for other, another in more:
+        if _same_place(name, number, other, another):
+            _known_as(reading.resources[made["reference"]], name, other, another)
+    return made
+
+
+def further_organizations(reading: Reading, raw: str) -> list[Json]:
+    """References to those of a repeated XON that are not the first one under another name or number."""
+    if reading.repetition not in raw:
+        return []
+    (name, number), *more = [_xon(reading, part) for part in reading.repetitions(raw)] or [("", None)]
+    others = [other for other in more if not _same_place(name, number, *other)]
+    return [made for other in others if (made := written_organization(reading, *other, []))]
+
+
+def _same_place(name: str, number: Json | None, other: str, another: Json | None) -> bool:
+    return other.casefold() in ("", name.casefold()) or bool(number and another == number)
+
+
+def _xon(reading: Reading, raw: str) -> tuple[str, Json | None]:
+    """Name and number of one XON."""
     parts = reading.parts(raw, 10)
     name, value = reading.text(parts[0]), reading.text(parts[9]) or reading.text(parts[2])
-    number = identifier(reading, value, parts[5], reading.text(parts[6])) if value else None
-    return written_organization(reading, name, number, addresses(reading, address))
+    return name, identifier(reading, value, parts[5], reading.text(parts[6])) if value else None
+
+
+def _known_as(place: Json, name: str, other: str, number: Json | None) -> None:
+    if number and number not in place.get("identifier", ()):
+        place["identifier"] = [*place.get("identifier", ()), number]
+    if other.casefold() not in ("", name.casefold()) and other not in place.get("alias", ()):
+        place["alias"] = [*place.get("alias", ()), other]
 
 
 def producer(reading: Reading, raw: str) -> Json | None:
@@ -151,8 +185,19 @@ def written_organization(reading: Reading, name: str, number: Json | None, place
     else:
         return None
     identifiers = [number] if number else []
-    made = {"resourceType": "Organization", "id": key, "identifier": identifiers, "name": name, "address": places}
-    return _joined(reading, compact(made))
+    made = {"resourceType": "Organization", "id": key, "identifier": identifiers, "name": name}
+    return _joined(reading, compact({**made, "address": not_at_home(places)}))
+
+
+def put_telecom(reading: Reading, place: Json, raw: str) -> None:
+    """XTN: where an organization is reached, if nothing has said it before."""
+    if raw and (reached := telecoms(reading, raw, "work")):
+        reading.resources[place["reference"]].setdefault("telecom", not_at_home(reached))
+
+
+def not_at_home(found: list[Json]) -> list[Json]:
+    """Addresses or telecoms of an organization: none is its home (FHIR R4, invariants org-2 and org-3)."""
+    return [{name: value for name, value in one.items() if (name, value) != ("use", "home")} for one in found]
 
 
 def role(reading: Reading, person: Json, place: Json | None, code: Json | None, telecom: str = "") -> Json:

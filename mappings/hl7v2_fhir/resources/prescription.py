@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mappings.hl7v2_fhir.datatypes.codes import concepts, status_extension
-from mappings.hl7v2_fhir.datatypes.names import addresses, telecoms
+from mappings.hl7v2_fhir.datatypes.names import addresses
 from mappings.hl7v2_fhir.datatypes.notes import annotated
 from mappings.hl7v2_fhir.ids import JOIN, stable
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
@@ -18,7 +18,7 @@ from mappings.hl7v2_fhir.resources.dosage import Part, dosages
 from mappings.hl7v2_fhir.resources.medication import put_medication
 from mappings.hl7v2_fhir.resources.observation import Setting
 from mappings.hl7v2_fhir.resources.order import Numbers, requester_of
-from mappings.hl7v2_fhir.resources.people import practitioners, producer
+from mappings.hl7v2_fhir.resources.people import not_at_home, practitioners, producer, put_telecom
 from mappings.hl7v2_fhir.resources.request import parents_of, put_order_fields, put_priority, put_security
 from mappings.hl7v2_fhir.standing import map_named
 from mappings.hl7v2_fhir.vocabulary import (
@@ -158,9 +158,9 @@ def _people(reading: Reading, found: Json, row: Row, fields: tuple[int, int, int
         found.setdefault("dispenseRequest", {})["performer"] = place
         shop = reading.resources[place["reference"]]
         if address and (where := addresses(reading, row[address])):
-            shop.setdefault("address", where)
-        if telephone and (reached := telecoms(reading, row[telephone], "work")):
-            shop.setdefault("telecom", reached)
+            shop.setdefault("address", not_at_home(where))
+        if telephone:
+            put_telecom(reading, place, row[telephone])
 
 
 def prescription_number(reading: Reading, value: str) -> Json:

@@ -20,7 +20,7 @@ def procedure(reading: Reading, pr1: Noted) -> None:
     if text := reading.part(pr1.row[4]):
         found.setdefault("code", {})["text"] = text
     if pr1.notes:
-        put_notes(reading, found, pr1.notes)
+        put_notes(reading, found, pr1.take_notes())
     _period(found, reading.part(pr1.row[7]))
     reading.around["performed"] = {"reference": f"Procedure/{found['id']}"}
 

@@ -19,7 +19,7 @@ def next_of_kin(reading: Reading, nk1: Noted) -> None:
     if reading.part(nk1.row[3]) not in _CONTACTS_ONLY and (reading.part(nk1.row[2]) or reading.part(nk1.row[30])):
         related = make(reading, nk1, map_named(reading, "NK1", "NK1-RelatedPerson"))
         if related and nk1.notes:
-            put_notes(reading, related, nk1.notes)
+            put_notes(reading, related, nk1.take_notes())
     subject = reading.around.get("patient")
     if subject is None:
         return

@@ -26,7 +26,7 @@ def begin_report(reading: Reading, order: Order, numbers: Numbers, code: Coded, 
     where = f"OBR[{order.number}]"
     found: Json = {"resourceType": "DiagnosticReport", "id": key}
     if numbers.all:
-        found["identifier"] = numbers.all
+        found["identifier"] = list(numbers.all)
     found["status"] = "unknown"
     found["code"] = code.concept
     if code.missing:
@@ -73,7 +73,7 @@ def _section(reading: Reading, raw: str) -> Json | None:
 def finish_report(reading: Reading, report: Json, order: Order, statuses: Sequence[str]) -> None:
     """OBR-25, judged beside the results' own statuses; empty, it is what they say."""
     where = f"OBR[{order.number}]-25"
-    said = reading.part(order.row[25])
+    said = reading.single(order.row[25])
     if not said:
         report["status"] = _derived(statuses)
         if report["status"] == "unknown":

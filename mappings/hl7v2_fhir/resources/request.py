@@ -14,8 +14,8 @@ from mappings.hl7v2_fhir.datatypes.tables import suggested
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.timing import Said, Schedule, of_tq, of_tq1, schedule
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
-from mappings.hl7v2_fhir.resources.order import requester_of
-from mappings.hl7v2_fhir.resources.people import interpreters, practitioners
+from mappings.hl7v2_fhir.resources.order import asking, put_unowned, requester_of
+from mappings.hl7v2_fhir.resources.people import further_organizations, interpreters, practitioners
 from mappings.hl7v2_fhir.standing import map_named
 from mappings.hl7v2_fhir.structure import Noted
 from mappings.hl7v2_fhir.vocabulary import (
@@ -83,25 +83,28 @@ def put_requester(reading: Reading, found: Json, row: Row, orc: Row) -> Json | N
     made = requester_of(reading, row, orc)
     if made:
         found["requester"] = made
+    put_unowned(reading, found, row, orc)
     return made
 
 
 def more_requesters(reading: Reading, row: Row, orc: Row, made: Json | None) -> list[tuple[str, Json]]:
-    """Everybody in OBR-16 and ORC-12 but the requester, as authors."""
-    people = practitioners(reading, row[16]) + practitioners(reading, orc[12])
+    """Everybody in OBR-16 and ORC-12 but the requester, and every further facility of ORC-21, as authors."""
+    people = asking(reading, row, orc)
     main = people[0] if people else made
     found: list[tuple[str, Json]] = []
-    for person in people[1:]:
-        if person != main and ("author", person) not in found:
-            found.append(("author", person))
+    for other in people[1:] + further_organizations(reading, orc[21]):
+        if other != main and ("author", other) not in found:
+            found.append(("author", other))
     return found
 
 
 def put_test(reading: Reading, found: Json, row: Row, where: str) -> None:
-    """What OBR says that its map cannot: category, performers, and what `put_more_test` has."""
+    """What OBR says that its map cannot: category, reasons, performers, and what `put_more_test` has."""
     if section := reading.part(row[24]):
         known = SECTION.get(section)
         found["category"] = [{"coding": [known]} if known else concept(reading, row[24])]
+    if reasons := concepts(reading, row[31]):
+        found["reasonCode"] = reasons
     if people := [person for number in (32, 33, 34) for person in interpreters(reading, row[number])]:
         found["performer"] = people
     for said in suggested(reading, row[25], "0123"):
@@ -118,19 +121,20 @@ def put_more_test(reading: Reading, found: Json, row: Row) -> None:
             about["extension"] = [{"url": OWN + "v2-clinical-information", "valueCodeableConcept": said}]
         found.setdefault("supportingInfo", []).append(about)
     for person in practitioners(reading, row[28]):
-        name = person.get("display") or _name(reading, person)
-        found.setdefault("extension", []).append(own_text("v2-copy-to", name))
+        found.setdefault("extension", []).append({"url": OWN + "v2-copy-to", "valueReference": person})
     for raw in reading.repetitions(row[53]):
         if made := extended(reading, raw, "PLAC"):
             found.setdefault("identifier", []).append(made)
 
 
-def says_more(row: Row, orc: Row) -> bool:
+def says_more(reading: Reading, row: Row, orc: Row) -> bool:
     """True where ORC or OBR of a result says more of the request than what it is and who asked for it.
 
     Few do, and every result is asked: the fields behind those that all have are looked at only where a row has them.
     """
     if _few_of_obr(row) != _NOTHING or orc[7] or orc[8] or orc[10] or orc[11]:
+        return True
+    if reading.repetition in row[16] or (orc[12] and row[16] and orc[12] != row[16]):
         return True
     return (len(row) > _LONG_OBR and any(row[27:])) or (len(orc) > _LONG_ORC and any(orc[13:]))
 
@@ -146,6 +150,7 @@ def put_more(reading: Reading, found: Json, row: Row, orc: Row, where: str) -> N
     """The rest of ORC and OBR of a request that results answer; in an order message all of it is put at once."""
     put_more_numbers(reading, found, orc)
     put_more_test(reading, found, row)
+    put_unowned(reading, found, row, orc)
     if people := [person for number in (33, 34) for person in interpreters(reading, row[number])]:
         found["performer"] = people
     map_named(reading, "OBR", "OBR-ServiceRequest").fill(reading, row, found, where)
@@ -156,14 +161,6 @@ def put_more(reading: Reading, found: Json, row: Row, orc: Row, where: str) -> N
     if "basedOn" not in found and (numbers := parents_of(reading, orc, row)):
         found["basedOn"] = [{"type": "ServiceRequest", "identifier": number} for number in numbers]
     put_security(reading, found, orc)
-
-
-def _name(reading: Reading, person: Json) -> str:
-    """The name, else the number, of somebody who is a resource."""
-    known = reading.resources[person["reference"]]
-    name = known.get("name", [{}])[0]
-    words = [*name.get("prefix", ()), *name.get("given", ()), name.get("family", ""), *name.get("suffix", ())]
-    return " ".join(words).strip() or str(known["identifier"][0]["value"])
 
 
 def parents_of(reading: Reading, orc: Row, row: Row) -> list[Json]:
@@ -184,6 +181,8 @@ def timed(reading: Reading, detail: Noted) -> None:
     """TQ1 as the timing of the request that it belongs to, TQ2 as text; without a request they say nothing."""
     main = reading.around.get("order")
     found = reading.resources.get(main["reference"], {}) if main else {}
+    if found.get("resourceType") == "DocumentReference":  # the request that it answers
+        found = reading.latest.get("ServiceRequest", {})
     if found.get("resourceType") != "ServiceRequest":
         return
     if detail.name == "TQ1":

@@ -13,7 +13,14 @@ from mappings.hl7v2_fhir.datatypes.times import put_period
 from mappings.hl7v2_fhir.ids import stable
 from mappings.hl7v2_fhir.reading import Reading, Row
 from mappings.hl7v2_fhir.resources.location import location
-from mappings.hl7v2_fhir.resources.people import organization, practitioner, practitioners, role
+from mappings.hl7v2_fhir.resources.people import (
+    not_at_home,
+    organization,
+    practitioner,
+    practitioners,
+    put_telecom,
+    role,
+)
 from mappings.hl7v2_fhir.structure import Noted
 from mappings.hl7v2_fhir.vocabulary import Json
 
@@ -74,7 +81,7 @@ def _in_place(
 def _address(reading: Reading, person: Json, raw: str) -> None:
     made = reading.resources.get(person.get("reference", ""))
     if made is not None and raw and (places := addresses(reading, raw)):
-        made.setdefault("address", places)
+        made.setdefault("address", not_at_home(places) if made["resourceType"] == "Organization" else places)
 
 
 def _attach(reading: Reading, person: Json, roles: list[Json], start: str, end: str, where: str) -> None:
@@ -91,6 +98,8 @@ def _attach(reading: Reading, person: Json, roles: list[Json], start: str, end: 
     elif "encounter" in around:
         taken_part: Json = {"type": roles} if roles else {}
         put_period(reading, taken_part, "period", start, end, where)
+        if person.get("reference", "").startswith("Organization"):  # `individual` takes none
+            person = role(reading, {}, person, roles[0] if roles else None)
         visit = reading.resources[around["encounter"]["reference"]]
         visit.setdefault("participant", []).append({**taken_part, "individual": person})
     else:
@@ -102,7 +111,7 @@ def _attach(reading: Reading, person: Json, roles: list[Json], start: str, end: 
 def _team(reading: Reading) -> Json:
     """The patient's care team."""
     subject = reading.around.get("patient")
-    key = stable("CareTeam", reading.sender, subject["reference"] if subject else reading.part(reading.header[10]))
+    key = stable("CareTeam", reading.sender, subject["reference"] if subject else reading.own_name)
     found: Json = {"resourceType": "CareTeam", "id": key}
     if subject:
         found["subject"] = subject
@@ -132,8 +141,8 @@ def _provider(reading: Reading, row: Row) -> Json | None:
     value = reading.text(parts[0])
     called = names(reading, row[2])
     place = organization(reading, row[10], row[11])
-    if place and (reached := telecoms(reading, row[13], "work")):
-        reading.resources[place["reference"]].setdefault("telecom", reached)
+    if place:
+        put_telecom(reading, place, row[13])
     if not value and not called:
         return place
     if not value:

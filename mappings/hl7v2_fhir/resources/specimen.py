@@ -28,11 +28,12 @@ def specimen(reading: Reading, spm: Noted, subject: Json | None, order: str) -> 
     numbers = _numbers(reading, row[2])
     own = (numbers[0]["system"], numbers[0]["value"]) if numbers else (order, row[1] or str(spm.number))
     numbers += [made for part in reading.repetitions(row[31]) if (made := extended(reading, part))] if row[31] else []
-    found: Json = {"resourceType": "Specimen", "id": stable("Specimen", *own), "identifier": numbers}
+    kind = reading.dialect.cached(concept, reading, row[4])
+    found: Json = {"resourceType": "Specimen", "id": _identity(reading, own, kind), "identifier": numbers}
     if row[30]:
         found["accessionIdentifier"] = extended(reading, row[30].split(reading.repetition, 1)[0])
     found["status"] = {"Y": "available", "N": "unavailable"}.get(reading.text(row[20]))
-    found["type"] = reading.dialect.cached(concept, reading, row[4])
+    found["type"] = kind
     found["subject"] = subject
     put_time(reading, found, "receivedTime", row[18], where + "-18")
     if row[3]:
@@ -53,12 +54,30 @@ def specimen(reading: Reading, spm: Noted, subject: Json | None, order: str) -> 
     return _written(reading, compact(found))
 
 
+def _identity(reading: Reading, own: tuple[str, ...], kind: Json | None) -> str:
+    """The id by the number; where the message has it for another type of specimen already, by the type as well."""
+    key = stable("Specimen", *own)
+    there = reading.resources.get(f"Specimen/{key}", {}).get("type")
+    if not kind or not there or _named(kind) == _named(there):
+        return key
+    return stable("Specimen", *own, _named(kind))
+
+
+def _named(kind: Json) -> str:
+    """The code of a type, else its words."""
+    return str(kind["coding"][0]["code"] if "coding" in kind else kind.get("text", ""))
+
+
 def _written(reading: Reading, found: Json) -> Json:
-    """Put the specimen; where another order has written it, its notes still join it."""
+    """Put the specimen; where the message has it already, what is new and the notes still join it."""
     made = reading.put(found)
     there = reading.resources[made["reference"]]
-    if there is not found and (new := [note for note in found.get("note", ()) if note not in there.get("note", ())]):
-        there.setdefault("note", []).extend(new)
+    if there is not found:
+        new = [note for note in found.get("note", ()) if note not in there.get("note", ())]
+        for name, value in found.items():
+            there.setdefault(name, value)
+        if new and there["note"] is not found["note"]:
+            there["note"].extend(new)
     return made
 
 
@@ -98,7 +117,7 @@ def source(reading: Reading, obr: Row, subject: Json | None, order: str, number:
     if method := concept(reading, parts[5]):
         collection["method"] = method
     text = reading.text(parts[2])
-    if not (kind or collection or text):
+    if not (kind or collection or text or parts[1]):
         return None
     if obr[8]:
         put_period(reading, collection, "collectedPeriod", obr[7], obr[8], f"OBR[{number}]-7")
@@ -109,8 +128,17 @@ def source(reading: Reading, obr: Row, subject: Json | None, order: str, number:
     found["subject"] = subject
     put_time(reading, found, "receivedTime", obr[14], f"OBR[{number}]-14")
     found["collection"] = collection
+    if additive := concept(reading, parts[1]):
+        found["container"] = [{"additiveCodeableConcept": additive}]
     found["note"] = [{"text": text}] if text else []
     return reading.put(compact(found))
+
+
+def put_received(reading: Reading, specimen: Json, obr: Row, number: int) -> None:
+    """OBR-14, where the specimen does not say itself when it was received."""
+    resource = reading.resources[specimen["reference"]]
+    if "receivedTime" not in resource:
+        put_time(reading, resource, "receivedTime", obr[14], f"OBR[{number}]-14")
 
 
 def collected(
@@ -133,8 +161,7 @@ def collected(
         put_time(reading, collection, "collectedDateTime", obr[7], f"OBR[{number}]-7")
     if collection:
         resource["collection"] = collection
-    if "receivedTime" not in resource:
-        put_time(reading, resource, "receivedTime", obr[14], f"OBR[{number}]-14")
+    put_received(reading, reference, obr, number)
     for comment in concepts(reading, obr[39]):
         resource.setdefault("note", []).append({"text": comment.get("text") or comment["coding"][0]["code"]})
     return None if made else reference
