@@ -14,6 +14,7 @@ from mappings.fhir_hl7v2.names import names
 from mappings.fhir_hl7v2.options import EVENTS
 from mappings.fhir_hl7v2.patient import identifiers
 from mappings.fhir_hl7v2.persons import Around, of_one_patient
+from mappings.fhir_hl7v2.whose import mixed
 from mappings.fhir_hl7v2.writing import Json, Writing, word
 from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY
 
@@ -43,12 +44,24 @@ def admission_segments(w: Writing) -> tuple[Kind, list[str]]:
     encounters = w.of("Encounter")
     patients = w.of("Patient")
     around = of_one_patient(w, encounters or patients[:1])
-    if not around.patient:
-        around = Around(w.use(patients[0]) if len(patients) == 1 else {}, around.encounter)
+    if not around.patient and len(patients) > 1:
+        raise mixed()
     if encounters:
+        _refuse_cancelled(event, encounters[0])
         around = Around(around.patient, w.use(encounters[0]))
     lines = [evn(w, event, _occurred(w, event, around.encounter)), *around.segments(w, visit=True, contacts=True)]
     return _kind(w, event), lines
+
+
+def _refuse_cancelled(event: str, encounter: Json) -> None:
+    """Hold an admission or discharge of a visit that did not take place, whoever named the event."""
+    if event in ("A01", "A03", "A04") and word(encounter, "status") in ("cancelled", "entered-in-error"):
+        raise Held(
+            "the visit was cancelled or entered in error: it is no admission and no discharge",
+            code="not_convertible",
+            where="Encounter.status",
+            advice="Filter such visits: a cancelled event needs A11, A13 or A08.",
+        )
 
 
 def _kind(w: Writing, event: str) -> Kind:

@@ -18,6 +18,7 @@ from mappings.fhir_hl7v2.observations import Block
 from mappings.fhir_hl7v2.persons import of_one_patient
 from mappings.fhir_hl7v2.values import Value
 from mappings.fhir_hl7v2.vocabulary import inverse
+from mappings.fhir_hl7v2.whose import one_patient
 from mappings.fhir_hl7v2.writing import Json, Writing, word
 from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY
 
@@ -45,7 +46,7 @@ def document_segments(w: Writing) -> list[str]:
         )
     reference = w.use(found[0])
     context = w.item(reference, "context")
-    around = of_one_patient(w, [{"resourceType": "DocumentReference", **reference}, _visit(context)])
+    around = of_one_patient(w, [reference, _visit(context)])
     w.skip(reference, "subject")
     w.skip(context, "encounter")
     lines = [evn(w, "T02"), *around.segments(w, visit=True), segment("TXA", _txa(w, reference, context))]
@@ -69,7 +70,7 @@ def _txa(w: Writing, reference: Json, context: Json) -> Fields:
     unique = unique if unique.value else next((one for one in known if one not in file_names), NO_NUMBER)
     fields[12] = unique.ei
     fields[13] = _parent(w, reference)
-    fields[14], fields[15] = _orders(w, context)
+    fields[14], fields[15] = _orders(w, reference, context)
     fields[17] = coded(w, reference, "docStatus", "document-status", "DocumentReference.docStatus")
     fields[18] = _confidentiality(w, reference)
     fields[19] = coded(w, reference, "status", "document-availability", "DocumentReference.status")
@@ -86,11 +87,12 @@ def _parent(w: Writing, reference: Json) -> str:
     return ""
 
 
-def _orders(w: Writing, context: Json) -> tuple[str, str]:
+def _orders(w: Writing, owner: Json, context: Json) -> tuple[str, str]:
     placer: Number = NO_NUMBER
     filler: Number = NO_NUMBER
     for reference in w.items(context, "related"):
         found = w.known.get(word(reference, "reference"), {})
+        one_patient(w, (owner, found))
         known = numbers(w, found) if found else [number(w, w.item(reference, "identifier"))]
         w.skip(reference, "reference", "type")
         placer = placer if placer.value else of_kind(known, "PLAC")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from engine.errors import Held
@@ -17,8 +17,10 @@ from mappings.fhir_hl7v2.header import Kind, msh
 from mappings.fhir_hl7v2.medications import prescription_segments
 from mappings.fhir_hl7v2.options import MESSAGES
 from mappings.fhir_hl7v2.orders import order_segments
+from mappings.fhir_hl7v2.refusals import refuse_bundle, refuse_modified, refuse_used
 from mappings.fhir_hl7v2.results import result_segments
 from mappings.fhir_hl7v2.vaccinations import vaccination_segments
+from mappings.fhir_hl7v2.whose import one_patient
 from mappings.fhir_hl7v2.writing import Json, Writing, kind_of
 
 CONTENT_TYPE = "x-application/hl7-v2+er7"
@@ -152,9 +154,14 @@ _FOCUS: Sequence[tuple[tuple[str, ...], Segments]] = (
 
 def _converted(parsed: Any, tables: Tables, context: Conversion, make: Segments) -> Converted:
     """The message, what is lost of the resources, and how many of each type were read."""
-    w = Writing(_resource(parsed), tables, context)
-    _refuse_modified(w)
+    resource = _resource(parsed)
+    refuse_bundle(resource)
+    w = Writing(resource, tables, context)
+    refuse_modified(w)
     kind, lines = make(w)
+    refuse_used(w)
+    if kind.code != "ORU":  # which has a PID for each patient
+        one_patient(w, w.used.values(), written=w.subjects)
     lines.insert(0, msh(w, kind))
     w.report_rest()
     counts: dict[str, int] = {}
@@ -191,27 +198,3 @@ def _needs_version(w: Writing, name: str, since: str = "", until: str = "") -> N
             where="MSH-12",
             advice="Name another converter or version: see docs/fhir-to-hl7v2.md.",
         )
-
-
-def _refuse_modified(w: Writing) -> None:
-    """FHIR R4 2.4.0.1: what is not known of a modifier extension may change the meaning of everything else."""
-    for resource in w.resources:
-        if resource.get("implicitRules") or any(_modified(resource)):
-            raise Held(
-                "a modifier extension or implicit rules change what the resource means",
-                code="not_convertible",
-                where=kind_of(resource),
-                advice="Let the sender say it without, or convert it with a function of your own.",
-            )
-
-
-def _modified(value: Any) -> Iterable[bool]:
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if part.get("modifierExtension"):
-                yield True
-            waiting += part.values()
-        elif isinstance(part, list):
-            waiting += part

@@ -8,6 +8,7 @@ from mappings.fhir_hl7v2.fields import Fields, fill, segment
 from mappings.fhir_hl7v2.identifiers import Number, numbers
 from mappings.fhir_hl7v2.leaves import leaf, leaves, repeated
 from mappings.fhir_hl7v2.notes import annotated
+from mappings.fhir_hl7v2.refusals import refuse_record
 from mappings.fhir_hl7v2.vocabulary import inverse
 from mappings.fhir_hl7v2.writing import Json, Writing, word
 from mappings.hl7v2_fhir.vocabulary import STANDARD, TERMINOLOGY
@@ -16,10 +17,17 @@ _CORE = "http://hl7.org/fhir/us/core/StructureDefinition/us-core-"
 
 
 def pid(w: Writing, patient: Json, number: int = 1) -> list[str]:
-    """The PID of a Patient and its NTE; nothing where there is no patient."""
+    """The PID of a Patient and its NTE; nothing where there is no patient.
+
+    Raises:
+        Held: for a record that is not in use.
+    """
     if not patient:
         w.find("patient_missing", "Patient")
         return []
+    refuse_record(patient)
+    w.subjects.append(patient)
+    w.skip(patient, "active")
     fields: Fields = {1: str(number)}
     _numbers(w, patient, fields)
     fields[6] = _maiden(w, patient)

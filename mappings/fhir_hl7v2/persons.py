@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.errors import Held
 from mappings.fhir_hl7v2.contacts import nk1
 from mappings.fhir_hl7v2.patient import pid
 from mappings.fhir_hl7v2.visit import pv1, visit_notes
+from mappings.fhir_hl7v2.whose import one_patient
 from mappings.fhir_hl7v2.writing import Json, Writing
 
 
@@ -32,16 +32,11 @@ def of_one_patient(w: Writing, resources: Sequence[Json]) -> Around:
     Raises:
         Held: where they are about several patients: their data would be mixed in one message.
     """
-    patients = _targets(w, resources, ("subject", "patient"), "Patient")
-    if not patients and len(w.of("Patient")) == 1:
+    _targets(w, resources, ("subject", "patient"), "Patient")  # counts as read
+    found = one_patient(w, resources)
+    patients = [patient for patient in found.values() if patient]
+    if not found and len(w.of("Patient")) == 1:
         patients = w.of("Patient")
-    if len(patients) > 1:
-        raise Held(
-            "it is about several patients, and the message has room for one",
-            code="not_convertible",
-            where="Patient",
-            advice="Let the sender send a Bundle for each patient.",
-        )
     visits = _targets(w, resources, ("encounter",), "Encounter")
     patient = w.use(patients[0]) if patients else {}
     return Around(patient, w.use(visits[0]) if visits else {})

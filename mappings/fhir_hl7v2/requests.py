@@ -10,9 +10,10 @@ from mappings.fhir_hl7v2.leaves import leaf
 from mappings.fhir_hl7v2.names import addresses, organization, people, telecoms
 from mappings.fhir_hl7v2.order_numbers import Numbers
 from mappings.fhir_hl7v2.vocabulary import forward, own
+from mappings.fhir_hl7v2.whose import one_patient
 from mappings.fhir_hl7v2.writing import Json, Writing, kind_of, word
 
-_PLANS = frozenset({"proposal", "plan", "option", "directive"})
+_ORDERS = frozenset({"order", "original-order", "reflex-order", "filler-order", "instance-order"})
 
 
 def orc(w: Writing, request: Json, numbers: Numbers, control: str, report: bool) -> Fields:
@@ -29,13 +30,14 @@ def control_of(w: Writing, request: Json) -> str:
     """ORC-1 of an order: the destination's option, else by the order's status.
 
     Raises:
-        Held: for a status that is no order to carry out (draft), or none at all: a receiver would act on it.
+        Held: for a status or intent that is no order to carry out (draft, plan), or none at all: a receiver
+            would act on it.
     """
     status, intent = word(request, "status"), word(request, "intent")
     found = own("order-control").get(status, "")
-    if not found or intent in _PLANS:
+    if not found or intent not in _ORDERS:
         raise Held(
-            "the order is a draft, a plan, or has no status: it is not sent as an order",
+            "the order is a draft, a plan, or has no status or intent: it is not sent as an order",
             code="not_convertible",
             where=f"{kind_of(request)}.{'intent' if found else 'status'}",
             advice="Filter such resources, or let the sender say what is to be done.",
@@ -105,6 +107,7 @@ def parent(w: Writing, request: Json) -> str:
     for reference in w.items(request, "basedOn"):
         found = w.known.get(str(reference.get("reference")), {})
         w.skip(reference, "reference")
+        one_patient(w, (request, found))
         known = numbers(w, found) if found else [number(w, w.item(reference, "identifier"))]
         placer = placer if placer.value else of_kind(known, "PLAC")
         filler = filler if filler.value else of_kind(known, "FILL")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.errors import Held
 from mappings.fhir_hl7v2.attachments import document
 from mappings.fhir_hl7v2.clock import choice
 from mappings.fhir_hl7v2.codes import code_of, concept, full_type
 from mappings.fhir_hl7v2.contacts import nk1
 from mappings.fhir_hl7v2.fields import Fields, fill, segment
+from mappings.fhir_hl7v2.groups import Group, groups_of
 from mappings.fhir_hl7v2.leaves import inside, joined, leaf
 from mappings.fhir_hl7v2.names import interpreter
 from mappings.fhir_hl7v2.notes import comments, notes
@@ -23,119 +25,75 @@ from mappings.fhir_hl7v2.specimens import source, spm
 from mappings.fhir_hl7v2.timing import Timing, of_order
 from mappings.fhir_hl7v2.visit import pv1, visit_notes
 from mappings.fhir_hl7v2.vocabulary import inverse
-from mappings.fhir_hl7v2.writing import Json, Writing, word
+from mappings.fhir_hl7v2.whose import mixed, one_patient
+from mappings.fhir_hl7v2.writing import Json, Writing, parts_of, word
 from mappings.hl7v2_fhir.vocabulary import TERMINOLOGY
 
 _SECTION = (TERMINOLOGY + "v2-0074",)
+_WITHOUT = frozenset({"registered", "cancelled", "unknown", "entered-in-error"})
 _CATEGORY = (TERMINOLOGY + "observation-category",)
 
 
-class Group:
-    """One ORC and OBR: a report with its request and results, or results without a report."""
-
-    __slots__ = ("report", "request", "results")
-
-    def __init__(self, report: Json, request: Json, results: list[Json]) -> None:
-        self.report = report
-        self.request = request
-        self.results = results
-
-    @property
-    def all(self) -> Iterator[Json]:
-        """Its resources, the one that says most of the whole first."""
-        yield from (one for one in (self.report, self.request, *self.results) if one)
-
-
 def result_segments(w: Writing) -> list[str]:
-    """All segments behind MSH."""
+    """All segments behind MSH.
+
+    Raises:
+        Held: where data of several patients would be mixed, and where there is no result.
+    """
     lines: list[str] = []
     owner: dict[int, Group] = {}
-    groups = list(_groups(w))
+    groups = list(groups_of(w))
     for group in groups:
         owner |= {id(result): group for result in group.results}
-    patients: dict[int, list[Group]] = {}
-    subjects: dict[int, Json] = {}
+    patients: dict[str, list[Group]] = {}
+    subjects: dict[str, Json] = {}
     for group in groups:
-        subject = _subject(w, group)
-        subjects[id(subject) if subject else 0] = subject
-        patients.setdefault(id(subject) if subject else 0, []).append(group)
+        key, subject = _subject(w, group)
+        subjects[key] = subject
+        patients.setdefault(key, []).append(group)
+    if len(subjects) > 1 and not all(subjects.values()):
+        raise mixed()  # without a PID of its own, a group would stand under that of the one before
     for n, (key, own) in enumerate(patients.items(), 1):
         lines += _person(w, subjects[key], own, n)
         for number, group in enumerate(own, 1):
             lines += _order(w, group, number, owner)
+    _refuse_empty(groups, lines)
     return lines
 
 
-def _groups(w: Writing) -> Iterator[Group]:
-    """Reports first, in their order; then what no report lists: by its request, else alone."""
-    listed: set[int] = set()
-    reports = [(w.use(report), _results(w, report)) for report in w.of("DiagnosticReport")]
-    for _, results in reports:
-        listed |= {id(result) for result in results}
-    for report, results in reports:
-        members = _with_members(w, results, listed)
-        yield Group(report, _request(w, report), members)
-    loose: dict[int, Group] = {}
-    members_of = _members(w)
-    for observation in w.of("Observation"):
-        if id(observation) in listed or id(observation) in members_of:
-            continue
-        request = _request(w, observation)
-        members = _with_members(w, [observation], listed)
-        if request and id(request) in loose:
-            loose[id(request)].results += members
-            continue
-        loose[id(request or observation)] = Group({}, request, members)
-    yield from loose.values()
+def _refuse_empty(groups: Sequence[Group], lines: Sequence[str]) -> None:
+    """Hold a message of no result at all, but where a report says that there is none (yet), or concludes."""
+    if any(line.startswith("OBX|") for line in lines):
+        return
+    if groups and all(word(one.report, "status") in _WITHOUT or one.report.get("conclusion") for one in groups):
+        return
+    raise Held(
+        "there is no result in what was sent",
+        code="not_convertible",
+        where="DiagnosticReport.result",
+        advice="Let the sender send the Observations with the report.",
+    )
 
 
-def _results(w: Writing, report: Json) -> list[Json]:
-    found: dict[int, Json] = {}
-    for reference in w.items(report, "result"):
-        if result := w.follow(reference, report):
-            found[id(result)] = result
-    return list(found.values())
+def _subject(w: Writing, group: Group) -> tuple[str, Json]:
+    """The patient of all that is written of a group, by a key; {} for one who was not sent.
 
-
-def _with_members(w: Writing, results: Sequence[Json], listed: set[int]) -> list[Json]:
-    """The results, each with its members behind it that no report lists."""
-    found: list[Json] = []
-    waiting = list(results)
-    while waiting:
-        result = waiting.pop(0)
-        found.append(result)
-        listed.add(id(result))
-        members = [w.follow(reference, result) for reference in w.items(result, "hasMember")]
-        new = [one for one in members if one.get("resourceType") == "Observation" and id(one) not in listed]
-        listed |= {id(one) for one in new}
-        waiting[:0] = new
-    return found
-
-
-def _members(w: Writing) -> set[int]:
-    """The Observations that are members of another one: they are written behind it."""
-    found = set()
-    for observation in w.of("Observation"):
-        targets = (w.follow(reference, observation) for reference in w.items(observation, "hasMember"))
-        found |= {id(one) for one in targets if one is not observation}
-    return found
-
-
-def _request(w: Writing, resource: Json) -> Json:
-    for reference in w.items(resource, "basedOn"):
-        found = w.follow(reference, resource)
-        if found.get("resourceType") == "ServiceRequest":
-            return found
-    return {}
-
-
-def _subject(w: Writing, group: Group) -> Json:
-    for one in group.all:
-        found, _ = w.target(one, "subject", one)
-        if found.get("resourceType") == "Patient":
-            return found
+    Raises:
+        Held: where they are of several patients.
+    """
+    for key, patient in one_patient(w, _written(w, group)).items():
+        return key, patient
     only = w.of("Patient")
-    return only[0] if len(only) == 1 and not any("reference" in w.item(one, "subject") for one in group.all) else {}
+    return (str(id(only[0])), only[0]) if len(only) == 1 else ("", {})
+
+
+def _written(w: Writing, group: Group) -> Iterator[Json]:
+    """All of a group that says whom it is about: its resources, and what is written of those they point to."""
+    for one in group.all:
+        yield one
+        for name in ("encounter", "specimen", "derivedFrom"):
+            for reference in parts_of(one.get(name)):
+                yield w.look(word(reference, "reference"), one) or {}
 
 
 def _person(w: Writing, patient: Json, groups: Sequence[Group], number: int) -> list[str]:

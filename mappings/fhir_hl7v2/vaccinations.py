@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.errors import Held
 from mappings.fhir_hl7v2.codes import concept, full_type
 from mappings.fhir_hl7v2.fields import Fields, fill, segment
 from mappings.fhir_hl7v2.identifiers import NO_NUMBER, numbers, of_kind
@@ -12,8 +13,9 @@ from mappings.fhir_hl7v2.persons import of_one_patient
 from mappings.fhir_hl7v2.quantities import amount, unit
 from mappings.fhir_hl7v2.writing import Json, Writing
 
-#: RXA-20 (HL7 table 0322) and RXA-21 (0323). What was not done is RE, refused, only with a reason.
-_COMPLETION = {"completed": ("CP", "A"), "entered-in-error": ("CP", "D"), "not-done": ("NA", "A")}
+#: RXA-20 (HL7 table 0322) and RXA-21 (0323). What was not done is RE, refused, only with a reason. Of a
+#: record in error FHIR does not say whether anything was given: D deletes it, and RXA-20 does not claim it.
+_COMPLETION = {"completed": ("CP", "A"), "entered-in-error": ("", "D"), "not-done": ("NA", "A")}
 _UNKNOWN_AMOUNT = "999"  # RXA-6 is required; 999 says that it is not known (HL7 2.5.1 chapter 4.14.7.6)
 
 _NEW = ("00", "New immunization record", "NIP001")
@@ -73,12 +75,23 @@ def _rxa(w: Writing, immunization: Json) -> Fields:
 
 
 def _completion(w: Writing, immunization: Json) -> tuple[str, str]:
+    """RXA-20 and RXA-21; a dose that does not count (`isSubpotent`) is PA, as the other direction reads it.
+
+    Raises:
+        Held: for a status that is unknown: empty, RXA-20 passes for CP (CDC guide for immunization messaging 1.5).
+    """
     said = w.text(immunization, "status")
     if said == "not-done" and immunization.get("statusReason"):
         return "RE", "A"
-    if said not in _COMPLETION:
-        w.find("status_unknown", "Immunization.status")
-    return _COMPLETION.get(said, ("", ""))
+    weak = w.flag(immunization, "isSubpotent")
+    if said not in _COMPLETION or (weak is None and immunization.get("isSubpotent") is not None):
+        raise Held(
+            "it is not certain whether the vaccination was given whole: a receiver takes an empty status for done",
+            code="not_convertible",
+            where=f"Immunization.{'isSubpotent' if said in _COMPLETION else 'status'}",
+            advice="Let the sender send a status of FHIR.",
+        )
+    return ("PA", "A") if weak and said == "completed" else _COMPLETION[said]
 
 
 def _notes(w: Writing, immunization: Json) -> str:

@@ -31,7 +31,7 @@ class Writing:
 
     __slots__ = (
         *("_covered", "_seen", "_taken", "bundle", "context", "findings", "known", "options", "resources", "tables"),
-        "used",
+        *("subjects", "used"),
     )
 
     def __init__(self, parsed: Json, tables: Tables, context: Conversion) -> None:
@@ -43,6 +43,7 @@ class Writing:
         self.resources: list[Json] = []
         self.known: dict[str, Json] = {}
         self.used: dict[int, Json] = {}  # resources that the message is made of, by identity
+        self.subjects: list[Json] = []  # the Patients that a PID was written of
         self._taken: set[tuple[int, str]] = set()  # read: what is inside was read by itself
         self._covered: set[tuple[int, str]] = set()  # with all that is inside
         self._seen: set[tuple[str, str]] = set()
@@ -50,13 +51,16 @@ class Writing:
             self._know(url, resource)
 
     def _know(self, url: str, resource: Json) -> None:
-        self.resources.append(resource)
         kind, key = resource.get("resourceType"), resource.get("id")
         names = (url, f"{kind}/{key}" if isinstance(key, str) else "")
+        same = next((self.known[name] for name in names if name and self.known.get(name) == resource), None)
+        if same is None:
+            self.resources.append(resource)
+        resource = same or resource  # sent twice, it is written once
         for name in names:
             if name:
                 self.known.setdefault(name, resource)
-        for inner in _dicts(resource.get("contained")):
+        for inner in parts_of(resource.get("contained")):
             if isinstance(inner.get("id"), str):
                 self.known.setdefault(f"{id(resource)}#{inner['id']}", inner)
 
@@ -82,7 +86,7 @@ class Writing:
 
     def items(self, element: Json, name: str) -> list[Json]:
         """The objects of an element that repeats, or the one of an element that does not."""
-        found = list(_dicts(element.get(name)))
+        found = list(parts_of(element.get(name)))
         if found:
             self._taken.add((id(element), name))
         return found
@@ -131,7 +135,7 @@ class Writing:
     def extension(self, element: Json, url: str) -> list[Json]:
         """The extensions of that URL; they count as taken when their value is."""
         found = []
-        for extension in _dicts(element.get("extension")):
+        for extension in parts_of(element.get("extension")):
             if extension.get("url") == url:
                 self._taken.add((id(element), "extension"))
                 self.skip(extension, "url")
@@ -157,16 +161,21 @@ class Writing:
         self.skip(reference, "type")
         if not isinstance(url, str):
             return {}
-        found = self.known.get(f"{id(owner)}{url}" if url.startswith("#") else url)
-        if found is None and "/_history/" in url:
-            found = self.known.get(url.partition("/_history/")[0])
-        if found is None and url.count("/") > 1:
-            found = self.known.get("/".join(url.split("/")[-2:])) if not self.bundle else None
+        found = self.look(url, owner)
         if found is None:
             self.find("reference_not_found", kind_of(owner))
             return {}
         self.skip(reference, "display", "identifier")
         return self.use(found)
+
+    def look(self, url: str, owner: Json) -> Json | None:
+        """The resource of a reference's URL, without a word of it in the report; None when it is not there."""
+        found = self.known.get(f"{id(owner)}{url}" if url.startswith("#") else url)
+        if found is None and "/_history/" in url:
+            found = self.known.get(url.partition("/_history/")[0])
+        if found is None and url.count("/") > 1:
+            found = self.known.get("/".join(url.split("/")[-2:])) if not self.bundle else None
+        return found
 
     # reporting
 
@@ -192,18 +201,18 @@ class Writing:
             if value in (None, "", [], {}) or (id(element), name) in self._covered:
                 continue
             place = f"{path}.{_shown(name)}"
-            if name == "extension" and all(part.get("url") == _ABSENT for part in _dicts(value)):
+            if name == "extension" and all(part.get("url") == _ABSENT for part in parts_of(value)):
                 continue
             if (id(element), name) not in self._taken:
                 yield place
             elif name == "extension":
-                left = (part for part in _dicts(value) if (id(part), "url") not in self._covered)
+                left = (part for part in parts_of(value) if (id(part), "url") not in self._covered)
                 yield from (place for part in left if part.get("url") != _ABSENT)
-                taken = [part for part in _dicts(value) if (id(part), "url") in self._covered]
+                taken = [part for part in parts_of(value) if (id(part), "url") in self._covered]
                 for part in taken:
                     yield from self._left(part, place, depth + 1)
             elif depth < _DEEPEST:
-                for part in _dicts(value):
+                for part in parts_of(value):
                     yield from self._left(part, place, depth + 1)
 
 
@@ -231,7 +240,8 @@ def _is_narrative(value: Any) -> bool:
     return isinstance(value, dict) and not value.keys() - _NARRATIVE - {"id", "extension"}
 
 
-def _dicts(value: Any) -> Iterator[Json]:
+def parts_of(value: Any) -> Iterator[Json]:
+    """The objects of an element, whether it repeats or not."""
     if isinstance(value, dict):
         yield value
     elif isinstance(value, list):
@@ -243,7 +253,7 @@ def _resources(parsed: Json) -> Iterator[tuple[str, Json]]:
     if parsed.get("resourceType") != "Bundle":
         yield "", parsed
         return
-    for entry in _dicts(parsed.get("entry")):
+    for entry in parts_of(parsed.get("entry")):
         url, resource = entry.get("fullUrl"), entry.get("resource")
         if isinstance(resource, dict):
             yield url if isinstance(url, str) else "", resource
