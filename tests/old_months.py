@@ -75,5 +75,6 @@ def _add_partition(at: postgres.Database, table: str, of: Month) -> None:
         postgres.run(at.owner, f"CREATE TABLE {part} PARTITION OF interlock.{table} FOR VALUES {bounds}")
         for change in ("ENABLE", "FORCE"):
             postgres.run(at.owner, f"ALTER TABLE {part} {change} ROW LEVEL SECURITY")
+        postgres.run(at.owner, f"GRANT SELECT, INSERT, UPDATE, DELETE ON {part} TO {postgres.APP_ROLE}")
         policy = "USING (organization = ANY (interlock.organizations()))"
         postgres.run(at.owner, f"CREATE POLICY tenant ON {part} {policy}")

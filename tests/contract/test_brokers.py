@@ -178,7 +178,10 @@ async def hearing(broker: Broker) -> Ear:
     while not ear.heard:  # over Redis one begins to hear a moment later, and what was told before is lost
         broker.answered("first")
         await asyncio.sleep(0.01)
-    await ear.silence(0.2)
+    told = 0
+    while told != len(ear.heard):  # and what was told meanwhile comes, too
+        told = len(ear.heard)
+        await asyncio.sleep(0.2)
     ear.heard.clear()
     return ear
 
