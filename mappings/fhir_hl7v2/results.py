@@ -62,16 +62,22 @@ def result_segments(w: Writing) -> list[str]:
 
 
 def _refuse_empty(groups: Sequence[Group], lines: Sequence[str]) -> None:
-    """Hold a message of no result at all, but where a report says that there is none (yet), or concludes."""
+    """Hold a message of no result at all, unless each report names none, says that there is none yet, or concludes."""
     if any(line.startswith("OBX|") for line in lines):
         return
-    if groups and all(word(one.report, "status") in _WITHOUT or one.report.get("conclusion") for one in groups):
+    if groups and all(_may_be_empty(one.report) for one in groups):
         return
     raise Held(
         "there is no result in what was sent",
         code="not_convertible",
         where="DiagnosticReport.result",
         advice="Let the sender send the Observations with the report.",
+    )
+
+
+def _may_be_empty(report: Json) -> bool:
+    return bool(report) and bool(
+        not report.get("result") or word(report, "status") in _WITHOUT or report.get("conclusion")
     )
 
 

@@ -13,14 +13,13 @@ from mappings.hl7v2_fhir.ids import JOIN, stable
 from mappings.hl7v2_fhir.microbiology import Family
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.resources.observation import Setting, observations
-from mappings.hl7v2_fhir.resources.order import DONE, Numbers, priority_of
+from mappings.hl7v2_fhir.resources.order import DONE, Numbers, priority_of, put_priority
 from mappings.hl7v2_fhir.resources.provenance import put_provenance
 from mappings.hl7v2_fhir.resources.request import (
     more_requesters,
     old_timings,
     parents_of,
     put_order_fields,
-    put_priority,
     put_requester,
     put_security,
     put_sequence,

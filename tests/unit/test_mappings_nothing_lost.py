@@ -108,3 +108,11 @@ def test_a_number_that_fhir_cannot_hold_is_none(segments: tuple[str, ...]) -> No
 def test_a_request_and_its_report_do_not_share_a_list_of_numbers() -> None:
     made = convert("ORU^R01", PID, "ORC|RE|P1|F1" + "|" * 30 + "ALT9", OBR, "OBX|1|ST|A^a||x||||||F")
     assert b"ALT9" not in orjson.dumps(resources(made, "DiagnosticReport"))
+
+
+@pytest.mark.parametrize("kind", ["ORU^R01", "OML^O21"])
+@pytest.mark.parametrize(("said", "priority"), [("S", "stat"), ("s", "stat"), ("T", None)])
+def test_a_priority_is_the_same_in_an_order_and_in_its_result(kind: str, said: str, priority: str | None) -> None:
+    (request,) = resources(convert(kind, PID, f"OBR|1|P1|F1|a^b|{said}"), "ServiceRequest")
+    assert request.get("priority") == priority
+    assert ("v2-order-priority" in orjson.dumps(request).decode()) is (priority is None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mappings.hl7v2_fhir.datatypes.codes import Coded, concepts, status_extension
+from mappings.hl7v2_fhir.datatypes.codes import Coded, concept, concepts, status_extension
 from mappings.hl7v2_fhir.datatypes.identifiers import entity, pair
 from mappings.hl7v2_fhir.datatypes.names import addresses
 from mappings.hl7v2_fhir.datatypes.notes import annotated
@@ -10,7 +10,16 @@ from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.resources.people import organization, practitioners, put_telecom, role
 from mappings.hl7v2_fhir.structure import Order
-from mappings.hl7v2_fhir.vocabulary import ORDER_CONTROL, ORDER_STATUS, PRIORITY, Json, absent_extension, own_text
+from mappings.hl7v2_fhir.vocabulary import (
+    ORDER_CONTROL,
+    ORDER_STATUS,
+    OWN,
+    PRIORITY,
+    TERMINOLOGY,
+    Json,
+    absent_extension,
+    own_text,
+)
 
 DONE = frozenset({"final", "corrected", "amended", "appended"})
 
@@ -51,8 +60,8 @@ def service_request(reading: Reading, order: Order, numbers: Numbers, code: Code
         found["requisition"] = group
     _status(reading, found, orc, report["status"])
     found["intent"] = "reflex-order" if reading.text(row[11]) == "G" else "order"
-    if priority := PRIORITY.get(priority_of(reading, row, orc)):
-        found["priority"] = priority
+    if row[5] or row[27] or orc[7]:
+        put_priority(reading, found, row[5] or priority_of(reading, row, orc))
     found["code"] = code.concept
     found["subject"] = report.get("subject") or {"extension": [absent_extension("unknown")]}  # the element is required
     if "encounter" in report:
@@ -93,6 +102,22 @@ def priority_of(reading: Reading, row: Row, orc: Row) -> str:
         return reading.part(row[5])
     timing = row[27] or orc[7]
     return reading.text(reading.parts(timing.split(reading.repetition, 1)[0], 6)[5]) if timing else ""
+
+
+def put_priority(reading: Reading, found: Json, raw: str) -> None:
+    """The priority; what FHIR has no code for (preoperative, as needed, within so many hours) is kept."""
+    if known := PRIORITY.get(reading.part(raw).upper()):
+        found.setdefault("priority", known)
+        return
+    said = concept(reading, raw.split(reading.repetition, 1)[0])
+    if said is None:
+        return
+    coding = said.get("coding", [{"system": ""}])[0]
+    if "system" not in coding:
+        said = {"coding": [{"system": TERMINOLOGY + "v2-0485", "code": coding["code"]}]}
+    kept = {"url": OWN + "v2-order-priority", "valueCodeableConcept": said}
+    if kept not in found.setdefault("extension", []):
+        found["extension"].append(kept)
 
 
 def requester_of(reading: Reading, row: Row, orc: Row) -> Json | None:

@@ -17,9 +17,9 @@ from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
 from mappings.hl7v2_fhir.resources.dosage import Part, dosages
 from mappings.hl7v2_fhir.resources.medication import put_medication
 from mappings.hl7v2_fhir.resources.observation import Setting
-from mappings.hl7v2_fhir.resources.order import Numbers, requester_of
+from mappings.hl7v2_fhir.resources.order import Numbers, put_priority, requester_of
 from mappings.hl7v2_fhir.resources.people import not_at_home, practitioners, producer, put_telecom
-from mappings.hl7v2_fhir.resources.request import parents_of, put_order_fields, put_priority, put_security
+from mappings.hl7v2_fhir.resources.request import parents_of, put_order_fields, put_security
 from mappings.hl7v2_fhir.standing import map_named
 from mappings.hl7v2_fhir.vocabulary import (
     MEDICATION_CONTROL,

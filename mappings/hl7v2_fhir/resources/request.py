@@ -14,7 +14,7 @@ from mappings.hl7v2_fhir.datatypes.tables import suggested
 from mappings.hl7v2_fhir.datatypes.times import put_time
 from mappings.hl7v2_fhir.datatypes.timing import Said, Schedule, of_tq, of_tq1, schedule
 from mappings.hl7v2_fhir.reading import PADDING, Reading, Row
-from mappings.hl7v2_fhir.resources.order import asking, put_unowned, requester_of
+from mappings.hl7v2_fhir.resources.order import asking, put_priority, put_unowned, requester_of
 from mappings.hl7v2_fhir.resources.people import further_organizations, interpreters, practitioners
 from mappings.hl7v2_fhir.standing import map_named
 from mappings.hl7v2_fhir.structure import Noted
@@ -23,11 +23,9 @@ from mappings.hl7v2_fhir.vocabulary import (
     ORDER_CONTROL,
     ORDER_STATUS,
     OWN,
-    PRIORITY,
     REQUEST_CONTROL,
     SECTION,
     STANDARD,
-    TERMINOLOGY,
     Json,
     own_text,
 )
@@ -240,22 +238,6 @@ def _shown(timing: Json) -> str:
     bounds = timing.get("repeat", {}).get("boundsPeriod", {})
     words = [code.get("text") or "".join(one["code"] for one in code.get("coding", ())[:1])]
     return " ".join(str(word) for word in (*words, bounds.get("start"), bounds.get("end")) if word)
-
-
-def put_priority(reading: Reading, found: Json, raw: str) -> None:
-    """The priority; what FHIR has no code for (preoperative, as needed, within so many hours) is kept."""
-    if known := PRIORITY.get(reading.part(raw).upper()):
-        found.setdefault("priority", known)
-        return
-    said = concept(reading, raw.split(reading.repetition, 1)[0])
-    if said is None:
-        return
-    coding = said.get("coding", [{"system": ""}])[0]
-    if "system" not in coding:
-        said = {"coding": [{"system": TERMINOLOGY + "v2-0485", "code": coding["code"]}]}
-    kept = {"url": OWN + "v2-order-priority", "valueCodeableConcept": said}
-    if kept not in found.setdefault("extension", []):
-        found["extension"].append(kept)
 
 
 def put_times(reading: Reading, found: Json, row: Row, where: str, specimen: bool) -> None:
