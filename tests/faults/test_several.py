@@ -31,9 +31,9 @@ SECONDS = float(os.environ.get("INTERLOCK_TEST_CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("INTERLOCK_TEST_CHAOS_SEED", "0")) or random.randrange(1, 1 << 30)
 EVERYBODY = ("ingress", "ingress", "worker", "worker", "worker", "web")
 PAUSED_PAST_ITS_LEASE = 22.0
-PAUSE = 0.05
-"""Between two messages of a connection: the oracle looks at each message afterwards, and must not take longer than all."""
 """Seconds: longer than a process may be silent, and another sweeper turn until the others notice."""
+PAUSE = 0.05
+"""Seconds between two messages of a connection: the oracle looks at each message afterwards, some 3 ms each."""
 
 Story = Callable[[Several, PostgresServer, RedisServer], Awaitable[Any]]
 
